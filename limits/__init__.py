@@ -1,0 +1,1 @@
+"""May this subject do this now? Knows integers and strings, never models or HTTP."""

@@ -1,0 +1,63 @@
+"""The interface between the gateway and a vendor's dialect: one page, pure.
+
+Bytes and values in, bytes and values out: no await, no socket, no clock. What a vendor offers is
+what its `operations` table holds; an absent operation *is* "not offered".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from providers.errors import ProviderError
+from providers.types import Call, Chunk, Reply, Target, UpstreamRequest
+
+
+class Decoder:
+    """Turns one vendor stream into OpenAI's, incrementally.
+
+    `done` becomes True with the end of the answer ([DONE] or the dialect's own word for it): what
+    follows is not for the client. `failure` is set when the vendor reported an error inside the
+    stream or cut it; chunks returned by the same `feed` or `close` came before it.
+    """
+
+    done: bool = False
+    failure: ProviderError | None = None
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """Bytes as they came, however cut -> chunks that are complete (often one, may be none)."""
+        raise NotImplementedError
+
+    def close(self) -> list[Chunk]:
+        """The vendor ended the body: the last chunks. Sets `failure` when the answer was not complete."""
+        raise NotImplementedError
+
+
+class Codec:
+    """One operation in one dialect."""
+
+    def encode(self, call: Call, target: Target) -> UpstreamRequest:
+        """Raises Unsupported for content that cannot be translated."""
+        raise NotImplementedError
+
+    def decode(self, call: Call, body: bytes) -> Reply:
+        """A whole 2xx body. Raises ProviderError when it is no answer (not JSON, or an error inside)."""
+        raise NotImplementedError
+
+    def decoder(self, call: Call) -> Decoder:
+        """A fresh decoder for a stream."""
+        raise NotImplementedError
+
+
+class Adapter:
+    """One configured provider's dialect. `operations` maps an operation's name to its codec."""
+
+    operations: ClassVar[Mapping[str, type[Codec]]] = {}
+
+    def codec(self, operation: str) -> Codec | None:
+        """The codec of an operation, None where the vendor does not offer it."""
+        raise NotImplementedError
+
+    def error(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> ProviderError:
+        """A non-2xx answer -> the failure it stands for. Header names come in lower case."""
+        raise NotImplementedError

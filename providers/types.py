@@ -1,0 +1,169 @@
+"""The values of the providers' room.
+
+What is built once (specs, targets, endpoints) is frozen. What is built per call is slotted only:
+a frozen dataclass costs an `object.__setattr__` per field, which is measurable on the hot path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from providers.adapter import Adapter
+
+CHAT = "chat"
+COMPLETIONS = "completions"
+EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds of one upstream attempt in seconds, 0 = no bound of its own (the call's deadline always holds)."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 0.0
+    idle_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """A `[[providers]]` entry, or a provider switched on by the environment. Secrets never show in a repr."""
+
+    name: str
+    kind: str
+    base_url: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """One entry of a model's `targets`: lower priority first; weights share calls among equals."""
+
+    provider: str
+    model: str
+    weight: int = 1
+    priority: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A `[[models]]` entry: a public name and where it is served."""
+
+    id: str
+    targets: tuple[TargetSpec, ...]
+    max_output_tokens: int | None = None
+    request_s: float | None = None
+    stream_s: float | None = None
+    timeouts: Timeouts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a call goes, rendered once: origin and request head up to the value of Content-Length.
+
+    `head` ends with `Content-Length: `, so that a request is head + decimal length + CRLF CRLF + body.
+    It holds the vendor's secret and therefore never shows in a repr.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    head: bytes = field(repr=False)
+
+    @classmethod
+    def from_url(cls, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> Endpoint:
+        """Render an absolute http(s) URL and headers. Raises ValueError on a URL or header that would not be HTTP."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("not an http(s) URL")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        authority = host if parts.port is None else f"{host}:{port}"
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        own = (("Host", authority), ("User-Agent", "rooya"), ("Accept-Encoding", "identity"))
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in (*own, *headers))]
+        if any(char in line for line in lines for char in "\r\n\0"):
+            raise ValueError("a control character in a URL or header")
+        head = "\r\n".join([*lines, "Content-Length: "]).encode("latin-1")
+        return cls(parts.scheme, parts.hostname, port, head)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A chosen destination: one model of one provider with one of its secrets."""
+
+    provider: str
+    adapter: Adapter
+    base_url: str
+    model: str
+    secret: str = field(repr=False)
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(slots=True)
+class Call:
+    """One validated request of a client, in OpenAI's shape.
+
+    payload: the parsed body. body: the bytes as received. verbatim: True where a scan proved that
+    the vendor will read in `body` what was validated in `payload` (no doubled or escaped governed
+    field); only then may the bytes themselves go up. request_id: the gateway's own.
+    """
+
+    operation: str
+    model: str
+    payload: dict[str, Any]
+    body: bytes
+    stream: bool
+    verbatim: bool
+    request_id: str
+
+    @property
+    def wants_usage(self) -> bool:
+        """Did the client ask for the usage chunk of a stream?"""
+        options = self.payload.get("stream_options")
+        return options is not None and options.get("include_usage") is True
+
+    def __repr__(self) -> str:
+        return f"Call({self.operation}, {self.model!r}, stream={self.stream}, {self.request_id})"
+
+
+@dataclass(slots=True)
+class UpstreamRequest:
+    """What the transport sends: a prepared endpoint and a body."""
+
+    endpoint: Endpoint
+    body: bytes = field(repr=False)
+    dropped: tuple[str, ...] = ()  # sampling hints the vendor does not take, named to the client
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of a call, in OpenAI's accounting: cached and cache-write tokens are part of the input,
+    reasoning and audio tokens part of their side. source: "reported" by the vendor or "estimated"."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    source: str = "reported"
+
+
+@dataclass(slots=True)
+class Reply:
+    """A whole answer: OpenAI-shaped JSON bytes, and the usage it reports."""
+
+    body: bytes = field(repr=False)
+    usage: Usage | None
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A piece of a streamed answer: whole SSE events ready for the client, and the usage they report."""
+
+    data: bytes = field(repr=False)
+    usage: Usage | None = None

@@ -1,0 +1,1 @@
+"""State at rest: settings, the database, keys. Knows nothing of HTTP or vendors."""
