@@ -1,0 +1,65 @@
+"""What every RequestHandler shares: JSON out, the error envelope, HEAD where GET is, no Server header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ujson
+from tornado.web import HTTPError, RequestHandler
+
+from handlers import errors
+
+
+class BaseHandler(RequestHandler):
+    """Raise the rooms' exceptions; they become the documented envelope."""
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Content-Type", "application/json")
+
+    def compute_etag(self) -> str | None:
+        return None
+
+    def data_received(self, chunk: bytes) -> None:
+        raise NotImplementedError
+
+    async def head(self, *args: str, **kwargs: str) -> None:
+        """As GET, without the body (Tornado leaves it out)."""
+        if type(self).get is RequestHandler.get:
+            raise HTTPError(405)
+        await self.get(*args, **kwargs)  # type: ignore[func-returns-value,misc]
+
+    def write_json(self, value: Mapping[str, Any]) -> None:
+        """The answer's body."""
+        self.write(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        known = error is not None and not isinstance(error, HTTPError)
+        answer = errors.answer(error) if known else errors.for_status(status_code)
+        self.set_status(answer.status)
+        for line in answer.headers.decode("latin-1").split("\r\n")[:-1]:
+            name, _, value = line.partition(": ")
+            self.set_header(name, value)
+        if answer.status == 405:
+            self.set_header("Allow", ", ".join(self._allowed_methods()))
+        self.finish(answer.body)
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if not isinstance(value, errors.KNOWN):
+            super().log_exception(typ, value, tb)
+
+    def _allowed_methods(self) -> list[str]:
+        own = [m for m in self.SUPPORTED_METHODS if m != "HEAD" and self._offers(m)]
+        return [*own, "HEAD"] if "GET" in own else own
+
+    def _offers(self, method: str) -> bool:
+        return getattr(type(self), method.lower()) is not getattr(RequestHandler, method.lower())
+
+
+class NotFoundHandler(BaseHandler):
+    """Every path that is not in the table."""
+
+    async def prepare(self) -> None:
+        raise errors.Refused("not_found")

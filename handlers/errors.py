@@ -1,0 +1,215 @@
+"""ONE table: what went wrong -> status, type and code of the documented error envelope.
+
+    {"error": {"message": …, "type": …, "param": … | null, "code": … | null[, "details": {…}]}}
+
+The rooms raise; nobody but this file knows a status number. Messages are fit for the client: no
+secret, no content, no foreign HTML.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import singledispatch
+from http import HTTPStatus
+from typing import Any, Final
+
+import ujson
+
+from handlers.payload import InvalidJSON
+from handlers.validate import InvalidParameter
+from providers import errors as vendor
+from providers.errors import ModelNotFound, OperationNotOffered, ProviderError, Unsupported
+from store.errors import KeyRefused, StoreUnavailable
+
+INVALID: Final = "invalid_request_error"
+SERVER: Final = "server_error"
+TIMEOUT: Final = "timeout_error"
+RATE: Final = "rate_limit_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """status, type and code of one kind of failure, and its words where the failure brings none."""
+
+    status: int
+    type: str
+    code: str | None
+    message: str = ""
+
+
+REFUSALS: Final = {
+    "malformed": Row(400, INVALID, "malformed_request", "The request is malformed."),
+    "missing_api_key": Row(
+        401, INVALID, "missing_api_key", "No API key was given. Send it as 'Authorization: Bearer sk-…'."
+    ),
+    "unknown": Row(401, INVALID, "invalid_api_key", "The API key is not valid."),
+    "inactive": Row(401, INVALID, "inactive_api_key", "The API key is deactivated."),
+    "expired": Row(401, INVALID, "expired_api_key", "The API key has expired."),
+    "model_not_allowed": Row(
+        403, INVALID, "model_not_allowed", "This API key may not use the model that was asked for."
+    ),
+    "not_found": Row(404, INVALID, "not_found", "There is nothing at this path."),
+    "method_not_allowed": Row(405, INVALID, "method_not_allowed", "This path does not take that method."),
+    "request_timeout": Row(408, INVALID, "request_timeout", "The request did not arrive in time."),
+    "body_too_large": Row(413, INVALID, "request_too_large", "The request body is too large."),
+    "head_too_large": Row(
+        431, INVALID, "request_header_fields_too_large", "The request's header fields are too large."
+    ),
+    "internal": Row(500, SERVER, "internal_error", "The gateway failed at this request."),
+    "store_unavailable": Row(
+        503, SERVER, "store_unavailable", "The gateway cannot look up API keys at the moment."
+    ),
+}
+
+PROVIDER_FAILURES: Final = {
+    vendor.INVALID_REQUEST: Row(400, INVALID, None),
+    vendor.AUTH: Row(
+        502,
+        SERVER,
+        "upstream_auth_error",
+        "The provider refused the gateway's own credentials or account. The operator has to act.",
+    ),
+    vendor.NOT_FOUND: Row(404, INVALID, "model_not_found"),
+    vendor.TIMEOUT: Row(504, TIMEOUT, "upstream_timeout"),
+    vendor.RATE_LIMIT: Row(429, RATE, "upstream_rate_limit"),
+    vendor.OVERLOADED: Row(503, SERVER, "upstream_overloaded"),
+    vendor.FAILED: Row(502, SERVER, "upstream_error"),
+    vendor.INCOMPLETE: Row(502, SERVER, "upstream_incomplete"),
+}
+
+BY_STATUS: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+JSON: Final = b"Content-Type: application/json\r\n"
+NO_RETRY: Final = b"x-should-retry: false\r\n"
+
+
+class Refused(Exception):
+    """A request refused by the gateway itself. reason: a key of REFUSALS; message: in place of its own words."""
+
+    def __init__(self, reason: str, message: str | None = None, *, param: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.message = message
+        self.param = param
+
+
+KNOWN: Final = (
+    Refused,
+    KeyRefused,
+    StoreUnavailable,
+    InvalidJSON,
+    InvalidParameter,
+    ModelNotFound,
+    OperationNotOffered,
+    Unsupported,
+    ProviderError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A failure as a client gets it. headers: ready lines, each with its CR LF; body: the envelope."""
+
+    status: int
+    headers: bytes
+    body: bytes
+
+    @property
+    def phrase(self) -> bytes:
+        return HTTPStatus(self.status).phrase.encode()
+
+
+@singledispatch
+def answer(error: BaseException) -> Answer:
+    """Any failure -> its answer. What is not in the table is the gateway's own fault and says no more than that."""
+    return _render(REFUSALS["internal"], None, None)
+
+
+@answer.register
+def _(error: Refused) -> Answer:
+    return _render(REFUSALS[error.reason], error.message, error.param)
+
+
+@answer.register
+def _(error: KeyRefused) -> Answer:
+    return _render(REFUSALS[error.code], None, None, b"WWW-Authenticate: Bearer\r\n")
+
+
+@answer.register
+def _(error: StoreUnavailable) -> Answer:
+    return _render(REFUSALS["store_unavailable"], None, None, b"Retry-After: 1\r\n")
+
+
+@answer.register
+def _(error: InvalidJSON) -> Answer:
+    row = Row(400, INVALID, "invalid_json")
+    return _render(row, f"The request body is not valid JSON: {error.message}", None)
+
+
+@answer.register
+def _(error: InvalidParameter) -> Answer:
+    return _render(Row(400, INVALID, error.code), error.message, error.param)
+
+
+@answer.register
+def _(error: Unsupported) -> Answer:
+    return _render(Row(400, INVALID, "unsupported_value"), error.message, error.param)
+
+
+@answer.register
+def _(error: ModelNotFound) -> Answer:
+    row = Row(404, INVALID, "model_not_found")
+    return _render(row, f"The model '{shown(error.model)}' does not exist here.", "model")
+
+
+@answer.register
+def _(error: OperationNotOffered) -> Answer:
+    row = Row(400, INVALID, "operation_not_supported")
+    text = f"The model '{shown(error.model)}' does not offer {error.operation}."
+    return _render(row, text, "model")
+
+
+@answer.register
+def _(error: ProviderError) -> Answer:
+    row = PROVIDER_FAILURES[error.kind]
+    headers = b""
+    if error.retry_after_seconds is not None:
+        headers = b"Retry-After: %d\r\n" % max(1, math.ceil(error.retry_after_seconds))
+    elif row.status == 429:
+        headers = b"Retry-After: 1\r\n"
+    if error.kind == vendor.TIMEOUT and error.dispatched:
+        headers += NO_RETRY
+    message = row.message or error.message
+    code = error.code or row.code if error.kind == vendor.INVALID_REQUEST else row.code
+    return _render(Row(row.status, row.type, code), message, error.param, headers)
+
+
+def event(error: BaseException) -> bytes:
+    """The failure as the last event of a stream that has begun (no [DONE] follows)."""
+    return b"data: " + answer(error).body + b"\n\n"
+
+
+def for_status(status: int) -> Answer:
+    """The envelope for a bare HTTP status, as Tornado raises them."""
+    if status in BY_STATUS:
+        return _render(REFUSALS[BY_STATUS[status]], None, None)
+    if 400 <= status < 500:
+        return _render(Row(status, INVALID, None, HTTPStatus(status).phrase), None, None)
+    return _render(REFUSALS["internal"], None, None)
+
+
+def shown(name: str) -> str:
+    """A client's word as an error may repeat it: short and printable."""
+    text = "".join(char if char.isprintable() else "?" for char in name[:100])
+    return text if len(name) <= 100 else text + "…"
+
+
+def _render(row: Row, message: str | None, param: str | None, headers: bytes = b"") -> Answer:
+    fields: dict[str, Any] = {
+        "message": message or row.message,
+        "type": row.type,
+        "param": param,
+        "code": row.code,
+    }
+    body = ujson.dumps({"error": fields}, ensure_ascii=False, escape_forward_slashes=False)
+    return Answer(row.status, JSON + headers, body.encode("utf-8", "replace"))

@@ -1,0 +1,89 @@
+"""The inference endpoints: key, body, rules, relay, answer.
+
+Hot: plain coroutines on an Exchange, no RequestHandler. The order is the contract's: the key is
+checked at the head, before a byte of the body is waited for; what fails raises, and the server
+turns it into the documented envelope.
+"""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+from typing import Final
+
+from handlers import stream
+from handlers.errors import Refused
+from handlers.exchange import JSON, Exchange
+from handlers.payload import is_verbatim, parse
+from handlers.relay import Relay
+from handlers.validate import validate
+from providers.types import Call
+from store.keyring import Keyring
+from store.types import ApiKey
+
+BEARER: Final = b"Bearer "
+
+
+class Authenticator:
+    """Authorization header -> ApiKey."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def find(self, authorization: bytes | None) -> tuple[bytes, ApiKey | None]:
+        """The key's digest, and the key where memory has it. Raises Refused, KeyRefused."""
+        if authorization is None:
+            raise Refused("missing_api_key")
+        if authorization[:7] != BEARER and authorization[:7].lower() != b"bearer ":
+            raise Refused("missing_api_key", "The Authorization header must be 'Bearer' and an API key.")
+        digest = sha256(authorization[7:].strip()).digest()
+        return digest, self._keyring.find(digest, time.time())
+
+    async def authenticate(self, exchange: Exchange) -> ApiKey:
+        """The key of a request. Raises Refused, KeyRefused, StoreUnavailable."""
+        digest, key = self.find(exchange.head.field(b"authorization"))
+        if key is None:
+            key = await self._keyring.lookup(digest, time.time())
+        return key
+
+
+class Inference:
+    """chat completions, completions and embeddings: one endpoint, told apart by `operation`."""
+
+    def __init__(self, *, authenticator: Authenticator, relay: Relay, is_strict: bool) -> None:
+        self._authenticator = authenticator
+        self._relay = relay
+        self._is_strict = is_strict
+
+    async def serve(self, exchange: Exchange, operation: str) -> None:
+        key = await self._authenticator.authenticate(exchange)
+        body = await exchange.read_body()
+        payload = parse(body)
+        validate(operation, payload, strict=self._is_strict)
+        call = Call(
+            operation=operation,
+            model=payload["model"],
+            payload=payload,
+            body=body,
+            stream=payload.get("stream") is True,
+            verbatim=is_verbatim(body, payload),
+            request_id=exchange.request_id,
+        )
+        if call.stream:
+            await self._stream(exchange, call, key)
+        else:
+            answered = await self._relay.fetch(call, key.models)
+            exchange.respond(200, answered.reply.body, JSON + _dropped_field(answered.dropped))
+
+    async def _stream(self, exchange: Exchange, call: Call, key: ApiKey) -> None:
+        opened = await self._relay.open(call, key.models)
+        try:
+            await stream.send(exchange, opened, _dropped_field(opened.dropped))
+        finally:
+            opened.close()
+
+
+def _dropped_field(dropped: tuple[str, ...]) -> bytes:
+    if not dropped:
+        return b""
+    return b"X-Rooya-Dropped-Params: %b\r\n" % ", ".join(dropped).encode("ascii", "replace")

@@ -1,0 +1,222 @@
+"""Rooya's command line and composition root: read settings, build the rooms, serve, drain.
+
+It knows every room and no request. Everything is built here and handed down by keyword.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from redis.asyncio import Redis
+
+from handlers import commands
+from handlers.client_address import ClientAddresses
+from handlers.inference import Authenticator, Inference
+from handlers.relay import Patience, Relay
+from handlers.request_id import RequestIds
+from handlers.routes import Rooms, Routes
+from handlers.server import Bounds, Server, inherited_sockets
+from providers import vendors
+from providers.errors import ProviderMisconfigured
+from providers.router import Router
+from providers.transport import Transport
+from providers.types import ModelSpec, ProviderSpec, TargetSpec, Timeouts
+from store.database import Database
+from store.errors import SchemaError, SettingsError, StoreUnavailable
+from store.keyring import Keyring
+from store.keys import ApiKeys
+from store.secret import cookie_secret
+from store.settings import ModelEntry, Settings
+
+log = logging.getLogger("rooya")
+
+DEMO: Final = ProviderSpec(name="demo", kind="demo")
+LATER: Final = {"ANTHROPIC_API_KEY": "Anthropic", "GEMINI_API_KEY": "Gemini", "GOOGLE_API_KEY": "Gemini"}
+REDIS_WAIT_SECONDS: Final = 0.25
+
+
+class Gateway:
+    """One serving process: `start`, `wait`, `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._started_at = time.monotonic()
+        self._stop = asyncio.Event()
+        self.places: list[str] = []
+
+    async def start(self) -> None:
+        """Open everything and listen. Raises SettingsError, ProviderMisconfigured, StoreUnavailable, OSError."""
+        settings = self._settings
+        self.router = build_router(settings)
+        self._database = await Database.open(settings.server.data_dir / "rooya.db")
+        cookie_secret(settings.server.data_dir)
+        self.keys = ApiKeys(self._database, settings.limits.tiers)
+        self._redis = redis_client(settings.limits.redis_url)
+        self._keyring = Keyring(self.keys, redis=self._redis)
+        await self._keyring.start()
+        self._transport = Transport()
+        self._server = self._build_server()
+        await self._listen()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def _build_server(self) -> Server:
+        settings = self._settings
+        patience = Patience(settings.timeouts.request_s, settings.timeouts.stream_s, settings.retry.retries)
+        inference = Inference(
+            authenticator=Authenticator(self._keyring),
+            relay=Relay(router=self.router, transport=self._transport, patience=patience),
+            is_strict=settings.compat.strict_params,
+        )
+        rooms = Rooms(
+            inference=inference,
+            router=self.router,
+            state=self.state,
+            uptime_seconds=lambda: time.monotonic() - self._started_at,
+        )
+        return Server(
+            Routes(rooms),
+            bounds=Bounds(body_bytes=settings.server.max_body_bytes),
+            addresses=ClientAddresses(settings.server.trusted_proxies),
+            request_ids=RequestIds(),
+        )
+
+    async def _listen(self) -> None:
+        server = self._settings.server
+        inherited = inherited_sockets(os.environ)
+        if inherited:
+            await self._server.listen_inherited(inherited)
+            self.places = ["the sockets systemd passed"]
+        elif server.unix:
+            await self._server.listen_unix(Path(server.unix))
+            self.places = [f"unix:{server.unix}"]
+        else:
+            for address, port in await self._server.listen_tcp(server.address, server.port):
+                self.places.append(f"http://{f'[{address}]' if ':' in address else address}:{port}")
+
+    def state(self) -> str:
+        """What /health says."""
+        return "draining" if self._server.is_draining else "ok"
+
+    async def wait(self) -> None:
+        """Return when the process is told to stop."""
+        await self._stop.wait()
+
+    async def stop(self) -> None:
+        """Let what runs finish (streams up to their own bound), then close everything."""
+        if not await self._server.drain(self._settings.timeouts.stream_s):
+            log.warning("calls were still running at the end of the drain and have been cut")
+        await self._transport.close()
+        await self._keyring.close()
+        if self._redis is not None:
+            await self._redis.aclose()
+        await self._database.close()
+
+
+def build_router(settings: Settings) -> Router:
+    """The settings' providers and models as the providers' room knows them."""
+    timeouts = Timeouts(settings.timeouts.connect_s, settings.timeouts.first_byte_s, settings.timeouts.idle_s)
+    providers = [ProviderSpec(p.name, p.kind, p.base_url, p.api_keys) for p in settings.providers]
+    models = [model_spec(entry, timeouts) for entry in settings.models]
+    return Router.from_specs(providers or [DEMO], models, timeouts)
+
+
+def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:
+    """A `[[models]]` entry, its own time-outs over the general ones."""
+    targets = tuple(TargetSpec(t.provider, t.model, t.weight, t.priority) for t in entry.targets)
+    own = Timeouts(
+        timeouts.connect_s if entry.connect_s is None else entry.connect_s,
+        timeouts.first_byte_s if entry.first_byte_s is None else entry.first_byte_s,
+        timeouts.idle_s if entry.idle_s is None else entry.idle_s,
+    )
+    return ModelSpec(entry.id, targets, entry.max_output_tokens, entry.request_s, entry.stream_s, own)
+
+
+def redis_client(url: str) -> Redis | None:
+    """A client with bounded waits, None without Redis."""
+    if not url:
+        return None
+    return Redis.from_url(
+        url, socket_timeout=REDIS_WAIT_SECONDS, socket_connect_timeout=REDIS_WAIT_SECONDS, protocol=3
+    )
+
+
+async def announce(gateway: Gateway, settings: Settings, environ: Mapping[str, str]) -> None:
+    """Say on the console where it serves and what to do next."""
+    say = print
+    say(f"Rooya serves {', '.join(gateway.places)}  (data in {settings.server.data_dir})")
+    for line in settings.warnings():
+        say(f"warning: {line}")
+    for variable, vendor in LATER.items():
+        if environ.get(variable):
+            say(f"warning: {variable} is set, but this version does not speak {vendor}'s API yet")
+    model = gateway.router.models()[0].id if gateway.router.models() else "MODEL"
+    if not settings.providers:
+        say(
+            "No provider is configured: the demo model answers. Set OPENAI_API_KEY or write rooya.toml (README)."
+        )
+    if not await gateway.keys.list():
+        say("There is no API key yet. In another terminal:")
+        say(f"  {sys.executable} rooya.py keys create --name first{data_dir_option(settings)}")
+    base = gateway.places[0] if gateway.places[0].startswith("http") else "http://127.0.0.1:8000"
+    say("Then call it:")
+    say(f"  curl {base}/v1/chat/completions -H 'Authorization: Bearer sk-…' \\")
+    say(f'''    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}' ''')
+    sys.stdout.flush()
+
+
+def data_dir_option(settings: Settings) -> str:
+    """The option a command needs to find the same data, empty for the usual place."""
+    usual = settings.server.data_dir == Path("data")
+    return "" if usual else f" --data-dir {settings.server.data_dir}"
+
+
+async def run(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    gateway = Gateway(settings)
+    await gateway.start()
+    await announce(gateway, settings, environ)
+    await gateway.wait()
+    await gateway.stop()
+
+
+def serve(options: Namespace, environ: Mapping[str, str]) -> int:
+    """The `serve` verb: 0 after a drain, 1 with the reason on stderr where it cannot start."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = commands.load_settings(options, environ, vendors.kinds(), vendors.env_kinds())
+        uvloop.run(run(settings, environ))
+    except (SettingsError, ProviderMisconfigured, StoreUnavailable, SchemaError, OSError) as error:
+        print(f"rooya: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a verb; the process's exit status."""
+    options = commands.parser().parse_args(arguments)
+    if options.verb == "serve":
+        return serve(options, os.environ)
+    return commands.run(
+        arguments,
+        environ=os.environ,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        kinds=vendors.kinds(),
+        vendors_env=vendors.env_kinds(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
