@@ -27,12 +27,10 @@ from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
 from handlers.server import Bounds, Server, inherited_sockets
 from providers import vendors
-from providers.errors import ProviderMisconfigured
 from providers.router import Router
 from providers.transport import Transport
 from providers.types import ModelSpec, ProviderSpec, TargetSpec, Timeouts
 from store.database import Database
-from store.errors import SchemaError, SettingsError, StoreUnavailable
 from store.keyring import Keyring
 from store.keys import ApiKeys
 from store.secret import cookie_secret
@@ -55,7 +53,7 @@ class Gateway:
         self.places: list[str] = []
 
     async def start(self) -> None:
-        """Open everything and listen. Raises SettingsError, ProviderMisconfigured, StoreUnavailable, OSError."""
+        """Open everything and listen. Raises what `commands.REFUSALS` names, and OSError."""
         settings = self._settings
         self.router = build_router(settings)
         self._database = await Database.open(settings.server.data_dir / "rooya.db")
@@ -163,9 +161,7 @@ async def announce(gateway: Gateway, settings: Settings, environ: Mapping[str, s
             say(f"warning: {variable} is set, but this version does not speak {vendor}'s API yet")
     model = gateway.router.models()[0].id if gateway.router.models() else "MODEL"
     if not settings.providers:
-        say(
-            "No provider is configured: the demo model answers. Set OPENAI_API_KEY or write rooya.toml (README)."
-        )
+        say("No provider is configured, so a demo model answers. Set OPENAI_API_KEY or write rooya.toml.")
     if not await gateway.keys.list():
         say("There is no API key yet. In another terminal:")
         say(f"  {sys.executable} rooya.py keys create --name first{data_dir_option(settings)}")
@@ -191,31 +187,29 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     await gateway.stop()
 
 
-def serve(options: Namespace, environ: Mapping[str, str]) -> int:
+def serve(options: Namespace, world: commands.World) -> int:
     """The `serve` verb: 0 after a drain, 1 with the reason on stderr where it cannot start."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        settings = commands.load_settings(options, environ, vendors.kinds(), vendors.env_kinds())
-        uvloop.run(run(settings, environ))
-    except (SettingsError, ProviderMisconfigured, StoreUnavailable, SchemaError, OSError) as error:
-        print(f"rooya: {error}", file=sys.stderr)
+        uvloop.run(run(world.settings(options), world.environ))
+    except (*commands.REFUSALS, OSError) as error:
+        print(f"rooya: {error}", file=world.stderr)
         return 1
     return 0
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a verb; the process's exit status."""
-    options = commands.parser().parse_args(arguments)
-    if options.verb == "serve":
-        return serve(options, os.environ)
-    return commands.run(
-        arguments,
+    options = commands.parse(arguments)
+    world = commands.World(
         environ=os.environ,
         stdout=sys.stdout,
         stderr=sys.stderr,
         kinds=vendors.kinds(),
         vendors_env=vendors.env_kinds(),
+        check=build_router,
     )
+    return serve(options, world) if options.verb == "serve" else commands.run(options, world)
 
 
 if __name__ == "__main__":

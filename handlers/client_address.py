@@ -24,7 +24,7 @@ class ClientAddresses:
         self._known: LRUCache[tuple[str, bytes | None], str] = LRUCache(4096)
 
     def find(self, peer: str, forwarded_for: bytes | None) -> str:
-        """peer: the socket's other end, or UNIX_PEER. forwarded_for: all X-Forwarded-For values joined by commas."""
+        """peer: the socket's other end, or UNIX_PEER. forwarded_for: all values, joined by commas."""
         if forwarded_for is not None and len(forwarded_for) > MAX_REMEMBERED_BYTES:
             return self._walk(peer, forwarded_for)
         asked = (peer, forwarded_for)

@@ -84,7 +84,7 @@ NO_RETRY: Final = b"x-should-retry: false\r\n"
 
 
 class Refused(Exception):
-    """A request refused by the gateway itself. reason: a key of REFUSALS; message: in place of its own words."""
+    """Refused by the gateway itself. reason: a key of REFUSALS; message: in place of the row's own words."""
 
     def __init__(self, reason: str, message: str | None = None, *, param: str | None = None) -> None:
         super().__init__(reason)
@@ -121,7 +121,7 @@ class Answer:
 
 @singledispatch
 def answer(error: BaseException) -> Answer:
-    """Any failure -> its answer. What is not in the table is the gateway's own fault and says no more than that."""
+    """Any failure -> its answer. What is not in the table is the gateway's own fault and says just that."""
     return _render(REFUSALS["internal"], None, None)
 
 

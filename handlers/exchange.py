@@ -93,7 +93,7 @@ class Exchange(httputil.HTTPConnection):
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
     async def stream_body(self) -> AsyncIterator[bytes]:
-        """The body as it comes. A consumer that is slow slows the client; no more than a read's worth is held."""
+        """The body as it comes. A slow consumer slows the client; no more than a read's worth is held."""
         self._is_streamed = True
         self._want()
         while True:

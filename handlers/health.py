@@ -35,7 +35,7 @@ class HealthHandler(BaseHandler):
 
 
 def memory_mib(status: Path = PROCESS_STATUS) -> dict[str, int]:
-    """Resident memory (VmRSS) and its anonymous part (RssAnon) in whole MiB; proc(5). 0 where there is no /proc."""
+    """Resident memory (VmRSS), its anonymous part (RssAnon), MiB; proc(5). 0 where there is no /proc."""
     sizes = {"VmRSS": 0, "RssAnon": 0}
     try:
         lines = status.read_text().splitlines()

@@ -66,7 +66,7 @@ class Inference:
             payload=payload,
             body=body,
             stream=payload.get("stream") is True,
-            verbatim=is_verbatim(body, payload),
+            verbatim=is_verbatim(body),
             request_id=exchange.request_id,
         )
         if call.stream:

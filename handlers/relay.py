@@ -7,13 +7,15 @@ has reached the client and only for failures that say so; past the deadline noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from handlers.errors import Refused
-from providers.adapter import Decoder
-from providers.errors import ProviderError
+from providers.adapter import Codec, Decoder
+from providers.errors import OperationNotOffered, ProviderError
 from providers.router import Router
 from providers.transport import Response, Transport
 from providers.types import Call, Chunk, Reply, Target, Usage
@@ -96,6 +98,26 @@ class Stream:
         self._response.close()
 
 
+class LocalStream(Stream):
+    """A stream of an adapter that answers by itself, one event a turn of the loop."""
+
+    def __init__(self, source: Iterator[Chunk]) -> None:
+        self.dropped = ()
+        self.chunks = []
+        self.failure = None
+        self.usage = None
+        self._source = source
+
+    async def next(self) -> list[Chunk]:
+        await asyncio.sleep(0)
+        chunks = list(islice(self._source, 1))
+        self._note_usage(chunks)
+        return chunks
+
+    def close(self) -> None:
+        self._source = iter(())
+
+
 class Relay:
     """Carries validated calls to the targets of their model."""
 
@@ -126,18 +148,26 @@ class Relay:
             raise Refused("model_not_allowed", param="model")
         targets = self._router.targets(call.model, call.operation)
         deadline = asyncio.get_running_loop().time() + seconds
-        last = min(len(targets), self._patience.retries + 1) - 1
-        for number, target in enumerate(targets):
+        attempts = self._patience.retries + 1
+        remaining = deque(targets)
+        while True:
+            target = remaining.popleft()
+            attempts -= 1
             try:
                 return await attempt(call, target, deadline)
             except ProviderError as failure:
-                if number == last or not failure.retryable:
+                if failure.is_learned:
+                    remaining.appendleft(target)
+                elif not failure.retryable:
                     raise
-        raise AssertionError("a resolved model has a target")
+                if not remaining or not attempts:
+                    raise
 
     async def _fetch_from(self, call: Call, target: Target, deadline: float) -> Answered:
         adapter = target.adapter
-        codec = adapter.codec(call.operation)
+        if adapter.local:
+            return Answered(adapter.answer(call))
+        codec = self._codec(call, target)
         request = codec.encode(call, target)
         response = await self._transport.send(request, target.timeouts, deadline)
         try:
@@ -150,7 +180,11 @@ class Relay:
 
     async def _open_at(self, call: Call, target: Target, deadline: float) -> Stream:
         adapter = target.adapter
-        codec = adapter.codec(call.operation)
+        if adapter.local:
+            stream: Stream = LocalStream(adapter.stream(call))
+            await stream.begin()
+            return stream
+        codec = self._codec(call, target)
         request = codec.encode(call, target)
         response = await self._transport.send(request, target.timeouts, deadline)
         stream = Stream(codec.decoder(call), response, request.dropped)
@@ -162,3 +196,10 @@ class Relay:
             stream.close()
             raise
         return stream
+
+    @staticmethod
+    def _codec(call: Call, target: Target) -> Codec:
+        codec = target.adapter.codec(call.operation)
+        if codec is None:
+            raise OperationNotOffered(call.model, call.operation)
+        return codec

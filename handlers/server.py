@@ -73,8 +73,10 @@ class Server:
         return [sock.getsockname()[:2] for sock in listener.sockets]
 
     async def listen_unix(self, path: Path) -> None:
-        """Listen on a unix socket that nginx's group can open (0660). A dead socket file is replaced; a live one
-        raises OSError."""
+        """Listen on a unix socket that nginx's group can open (0660). A dead socket file is replaced.
+
+        Raises OSError where a live server holds it.
+        """
         loop = self._start()
         _remove_dead_socket(path)
         listener = await loop.create_unix_server(lambda: Connection(self), str(path), backlog=4096)

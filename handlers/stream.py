@@ -18,7 +18,7 @@ HEADERS: Final = (
 
 
 async def send(exchange: Exchange, stream: Stream, headers: bytes = b"") -> None:
-    """Relay an open stream to its end. headers: further ready header lines. The stream is closed by its opener."""
+    """Relay an open stream to its end. headers: further ready lines. Its opener closes the stream."""
     exchange.start(200, HEADERS + headers)
     chunks = stream.chunks
     while chunks:

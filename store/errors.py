@@ -23,3 +23,19 @@ class KeyRefused(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+class SchemaError(Exception):
+    """The database's schema is not one this version can serve; the message says what to do."""
+
+
+class NotFound(Exception):
+    """No row of that id. `what` names it: "API key 7"."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"there is no {what}")
+        self.what = what
+
+
+class Invalid(Exception):
+    """A value that must not be stored; the message says why."""

@@ -1,0 +1,116 @@
+"""Words of the command line <-> values: money, times, durations, tables."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+ABSENT: Final = object()  # an option that was not given, where None is a value
+NANODOLLARS: Final = 1_000_000_000
+MOST_USD: Final = 9_000_000  # a Redis script counts in doubles, exact to 2**53 nano-dollars
+UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def now() -> int:
+    """Unix seconds."""
+    return int(time.time())
+
+
+def nanodollars(text: str) -> int | None:
+    """`12.5` -> 12_500_000_000, `none` -> None."""
+    if text == "none":
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"'{text}' is no amount of USD") from None
+    if not amount.is_finite() or not 0 <= amount <= MOST_USD:
+        raise argparse.ArgumentTypeError(f"a budget is 0 to {MOST_USD} USD, or none")
+    exact = amount * NANODOLLARS
+    if exact != exact.to_integral_value():
+        raise argparse.ArgumentTypeError("money has nine decimals at the most")
+    return int(exact)
+
+
+def usd(nanodollars: int | None) -> int | float | None:
+    """Nano-dollars as a JSON number: a double holds any budget exactly enough to print its decimals back."""
+    if nanodollars is None:
+        return None
+    whole, rest = divmod(nanodollars, NANODOLLARS)
+    return whole if not rest else float(Decimal(nanodollars) / NANODOLLARS)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1")
+    return int(text)
+
+
+def duration(text: str) -> int:
+    """`24h` -> seconds."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no duration such as 30d, 24h or 15m")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def moment(text: str) -> int | None:
+    """`30d`, `2027-01-31`, `2027-01-31T12:00` (UTC unless an offset is given), `never` -> Unix s."""
+    if text == "never":
+        return None
+    if re.fullmatch(r"[0-9]{1,9}[smhdw]", text):
+        return now() + duration(text)
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time such as 30d, 12h or 2027-01-31") from None
+    at = int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
+    if at <= now():
+        raise argparse.ArgumentTypeError(f"{text} is past")
+    return at
+
+
+def models(text: str) -> frozenset[str] | None:
+    """`a,b` -> the set, `any` -> None."""
+    if text == "any":
+        return None
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("name at least one model, or 'any'")
+    return names
+
+
+def state(disabled_at: int | None, expires_at: int | None) -> str:
+    """A key's state in a word."""
+    if disabled_at is not None:
+        return "inactive"
+    return "expired" if expires_at is not None and expires_at <= now() else "active"
+
+
+def time_text(at: int | None) -> str | None:
+    """Unix seconds as people read them, in UTC."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def cell(value: Any) -> str:
+    """A value in a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of equal length -> lines with straight columns."""
+    widths = [max(len(row[at]) for row in table) for at in range(len(table[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]

@@ -1,0 +1,301 @@
+"""The command line: `rooya.py VERB …`, on the database beside a running `serve`, with none of its locks.
+
+Exit status 0, 1 (refused, the reason on stderr) or 2 (usage). `--json` prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from handlers import command_values as values
+from providers.errors import ProviderMisconfigured
+from store.database import Database
+from store.errors import Invalid, NotFound, SchemaError, SettingsError, StoreUnavailable
+from store.keys import PERIODS, ApiKeys, NewKey
+from store.settings import Settings
+from store.types import ApiKey
+from store.users import User, Users
+
+REFUSALS: Final = (SettingsError, ProviderMisconfigured, Invalid, NotFound, SchemaError, StoreUnavailable)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the composition root knows and a verb needs."""
+
+    environ: Mapping[str, str]
+    stdout: TextIO
+    stderr: TextIO
+    kinds: Collection[str]
+    vendors_env: Mapping[str, str]
+    check: Callable[[Settings], object]
+
+    def settings(self, options: argparse.Namespace) -> Settings:
+        """Raises SettingsError."""
+        overrides = {
+            "server.address": getattr(options, "address", None),
+            "server.port": getattr(options, "port", None),
+            "server.data_dir": options.data_dir,
+        }
+        return Settings.load(
+            options.config, self.environ, overrides=overrides, kinds=self.kinds, vendors_env=self.vendors_env
+        )
+
+
+def run(options: argparse.Namespace, world: World) -> int:
+    """Run any verb but `serve`; the process's exit status."""
+    try:
+        settings = world.settings(options)
+        if options.verb == "check":
+            return _check(settings, world)
+        document, lines = asyncio.run(_on_database(options, settings))
+    except REFUSALS as error:
+        print(f"rooya: {error}", file=world.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(document, indent=2), file=world.stdout)
+    else:
+        print("\n".join(lines), file=world.stdout)
+    return 0
+
+
+def _check(settings: Settings, world: World) -> int:
+    """`check`: can this configuration be started with? Opens and changes nothing."""
+    world.check(settings)
+    for line in settings.warnings():
+        print(f"warning: {line}", file=world.stdout)
+    print("The configuration is good.", file=world.stdout)
+    return 0
+
+
+Result = tuple[Any, list[str]]
+
+
+async def _on_database(options: argparse.Namespace, settings: Settings) -> Result:
+    database = await Database.open(settings.server.data_dir / "rooya.db")
+    try:
+        keys = ApiKeys(database, settings.limits.tiers)
+        verb: Callable[..., Awaitable[Result]] = VERBS[options.verb, options.action]
+        return await verb(options, keys, Users(database))
+    finally:
+        await database.close()
+
+
+# Keys
+
+
+async def _keys_create(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    user = await users.find(options.user) if options.user else None
+    new = NewKey(
+        name=options.name,
+        tier=options.tier,
+        user_id=user.id if user else None,
+        rpm=options.rpm,
+        tpd=options.tpd,
+        budget_nanodollars=options.budget,
+        budget_period=options.budget_period,
+        models=options.models,
+        expires_at=options.expires,
+    )
+    key, plaintext = await keys.create(new)
+    return _with_plaintext(key, plaintext, "Created")
+
+
+async def _keys_rotate(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    key, plaintext = await keys.rotate(options.id, options.grace)
+    return _with_plaintext(key, plaintext, "Rotated")
+
+
+def _with_plaintext(key: ApiKey, plaintext: str, done: str) -> Result:
+    row = key_row(key)
+    document = {"id": row.pop("id"), "key": plaintext, **row}
+    return document, [
+        f"{done} key {key.id} '{key.name}'. This is the only time the key is shown:",
+        plaintext,
+    ]
+
+
+async def _keys_list(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    rows = [key_row(key) for key in await keys.list()]
+    heads = ("id", "name", "key", "state", "tier", "rpm", "tpd", "budget_usd", "expires_at")
+    table = [heads, *(tuple(values.cell(_shown(row)[head]) for head in heads) for row in rows)]
+    return rows, values.aligned(table) if rows else ["There is no key yet: rooya.py keys create --name NAME"]
+
+
+async def _keys_show(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    return _one(await keys.find(options.id))
+
+
+async def _keys_activate(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    return _one(await keys.activate(options.id))
+
+
+async def _keys_deactivate(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    return _one(await keys.deactivate(options.id))
+
+
+async def _keys_update(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    given = {name: value for name, value in vars(options).items() if value is not values.ABSENT}
+    columns = {
+        "budget": "budget_nanodollars",
+        "budget_period": "budget_period",
+        "rpm": "rpm",
+        "tpd": "tpd",
+        "models": "models",
+        "expires": "expires_at",
+    }
+    changes = {column: given[name] for name, column in columns.items() if name in given}
+    if options.reset_spend:
+        changes["spend_reset_at"] = values.now()
+    if not changes:
+        raise Invalid("nothing to change was given")
+    return _one(await keys.update(options.id, changes))
+
+
+def _one(key: ApiKey) -> Result:
+    row = key_row(key)
+    return row, values.aligned([(name, values.cell(value)) for name, value in _shown(row).items()])
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A key's row as people read it."""
+    shown = {**row, "key": f"{row['prefix']}…{row['last4']}"}
+    for name in ("created_at", "expires_at", "disabled_at"):
+        shown[name] = values.time_text(row[name])
+    return {name: value for name, value in shown.items() if name not in ("prefix", "last4")}
+
+
+def key_row(key: ApiKey) -> dict[str, Any]:
+    """A key as JSON: no secret in it."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "last4": key.last4,
+        "state": values.state(key.disabled_at, key.expires_at),
+        "user_id": key.user_id,
+        "tier": key.tier,
+        "rpm": key.rpm,
+        "tpd": key.tpd,
+        "budget_usd": values.usd(key.budget_nanodollars),
+        "budget_period": key.budget_period,
+        "models": None if key.models is None else sorted(key.models),
+        "expires_at": key.expires_at,
+        "disabled_at": key.disabled_at,
+        "created_at": key.created_at,
+    }
+
+
+# Users
+
+
+async def _users_create(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    user = await users.create(options.email, is_admin=options.admin)
+    return user_row(user), [f"Created {'admin' if user.is_admin else 'user'} {user.id} {user.email}"]
+
+
+async def _users_list(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+    rows = [user_row(user) for user in await users.list()]
+    table = [
+        ("id", "email", "admin"),
+        *((str(r["id"]), r["email"], values.cell(r["is_admin"])) for r in rows),
+    ]
+    return rows, values.aligned(table)
+
+
+def user_row(user: User) -> dict[str, Any]:
+    """An account as JSON."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "is_admin": user.is_admin,
+        "created_at": user.created_at,
+        "disabled_at": user.disabled_at,
+    }
+
+
+VERBS: Final[Mapping[tuple[str, str], Callable[..., Awaitable[Result]]]] = {
+    ("keys", "create"): _keys_create,
+    ("keys", "list"): _keys_list,
+    ("keys", "show"): _keys_show,
+    ("keys", "activate"): _keys_activate,
+    ("keys", "deactivate"): _keys_deactivate,
+    ("keys", "rotate"): _keys_rotate,
+    ("keys", "update"): _keys_update,
+    ("users", "create"): _users_create,
+    ("users", "list"): _users_list,
+}
+
+
+# The grammar
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default: rooya.toml if present)"
+    )
+    common.add_argument("--data-dir", type=Path, metavar="D", help="where everything lasting is kept")
+    root = argparse.ArgumentParser(
+        prog="rooya.py", description="One API for every AI model, on one VM that you own."
+    )
+    verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
+    serve = verbs.add_parser("serve", parents=[common], help="run the gateway")
+    serve.add_argument("--address", metavar="A")
+    serve.add_argument("--port", type=int, metavar="N")
+    verbs.add_parser("check", parents=[common], help="is the configuration good?")
+    output = argparse.ArgumentParser(add_help=False, parents=[common])
+    output.add_argument("--json", action="store_true", help="print one JSON document")
+    _add_keys(verbs.add_parser("keys", help="API keys"), output)
+    _add_users(verbs.add_parser("users", help="accounts"), output)
+    return root
+
+
+def _add_keys(parser: argparse.ArgumentParser, output: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", parents=[output], help="make a key; its plaintext is shown once")
+    create.add_argument("--name", required=True, metavar="N")
+    create.add_argument("--user", metavar="EMAIL")
+    create.add_argument("--tier", default="free", metavar="free|pro|enterprise")
+    create.add_argument("--rpm", type=values.positive, metavar="N")
+    create.add_argument("--tpd", type=values.positive, metavar="N")
+    create.add_argument("--budget", type=values.nanodollars, metavar="USD")
+    create.add_argument("--budget-period", default="total", choices=PERIODS)
+    create.add_argument("--expires", type=values.moment, metavar="30d|2027-01-31")
+    create.add_argument("--models", type=values.models, metavar="a,b")
+    actions.add_parser("list", parents=[output], help="all keys")
+    for action in ("show", "activate", "deactivate", "rotate"):
+        one = actions.add_parser(action, parents=[output])
+        one.add_argument("id", type=int, metavar="ID")
+        if action == "rotate":
+            one.add_argument("--grace", type=values.duration, default=0, metavar="24h")
+    update = actions.add_parser("update", parents=[output], help="change a key")
+    update.add_argument("id", type=int, metavar="ID")
+    absent: Any = values.ABSENT
+    update.add_argument("--budget", type=values.nanodollars, default=absent, metavar="USD|none")
+    update.add_argument("--budget-period", default=absent, choices=PERIODS)
+    update.add_argument("--rpm", type=values.positive, default=absent, metavar="N")
+    update.add_argument("--tpd", type=values.positive, default=absent, metavar="N")
+    update.add_argument("--models", type=values.models, default=absent, metavar="a,b|any")
+    update.add_argument("--expires", type=values.moment, default=absent, metavar="T|never")
+    update.add_argument("--reset-spend", action="store_true")
+
+
+def _add_users(parser: argparse.ArgumentParser, output: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", parents=[output])
+    create.add_argument("--email", required=True, metavar="E")
+    create.add_argument("--admin", action="store_true")
+    actions.add_parser("list", parents=[output])
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Exits with status 2 and the usage on stderr where the words are off."""
+    return parser().parse_args(arguments)

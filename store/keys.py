@@ -1,0 +1,246 @@
+"""API keys as rows.
+
+A key's secret (`sk-` and 48 letters and digits) is known to its holder alone; the table holds its
+SHA-256. Secrets live in a table of their own, so that a rotation keeps the key's id, limits, budget
+and spend, and the old secret may go on until its grace ends. Changes bump `keys_version` by trigger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import string
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from store.database import Database, Transaction
+from store.errors import Invalid, NotFound
+from store.types import ApiKey
+
+ALPHABET: Final = string.ascii_letters + string.digits
+SECRET_LENGTH: Final = 48
+PERIODS: Final = ("total", "day", "week", "month")
+
+COLUMNS: Final = """k.id, k.user_id, k.name, s.prefix, s.last4, s.digest, k.tier, k.rpm, k.tpd,
+    k.budget_nanodollars, k.budget_period, k.models, k.expires_at, k.disabled_at, k.created_at,
+    s.expires_at, u.disabled_at"""
+FROM: Final = (
+    """FROM api_keys k JOIN api_key_secrets s ON s.key_id = k.id LEFT JOIN users u ON u.id = k.user_id"""
+)
+SELECT: Final = f"SELECT {COLUMNS} {FROM}"
+
+# What `update` may set: the column's name and nothing else ever reaches the SQL text.
+CHANGEABLE: Final = frozenset(
+    {
+        "name",
+        "tier",
+        "rpm",
+        "tpd",
+        "budget_nanodollars",
+        "budget_period",
+        "models",
+        "expires_at",
+        "disabled_at",
+        "spend_reset_at",
+    }
+)
+
+
+class Tier(Protocol):
+    """What a tier's name stands for."""
+
+    @property
+    def rpm(self) -> int: ...
+
+    @property
+    def tpd(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What a key is created with. rpm, tpd: None = the tier's. models: None = any."""
+
+    name: str
+    tier: str = "free"
+    user_id: int | None = None
+    rpm: int | None = None
+    tpd: int | None = None
+    budget_nanodollars: int | None = None
+    budget_period: str = "total"
+    models: frozenset[str] | None = None
+    expires_at: int | None = None
+
+
+class ApiKeys:
+    """The table of API keys. tiers: what the names of tiers stand for now."""
+
+    def __init__(
+        self, database: Database, tiers: Mapping[str, Tier], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._tiers = tiers
+        self._clock = clock
+
+    async def create(self, new: NewKey) -> tuple[ApiKey, str]:
+        """Store a key; its row and its plaintext, which nobody can ask for again. Raises Invalid."""
+        self._check(vars_of(new))
+        plaintext, digest = draw_secret()
+        now = int(self._clock())
+        async with self._database.transaction() as transaction:
+            key_id = await transaction.execute(
+                """INSERT INTO api_keys (user_id, name, tier, rpm, tpd, budget_nanodollars, budget_period,
+                   models, expires_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                (
+                    new.user_id,
+                    new.name,
+                    new.tier,
+                    new.rpm,
+                    new.tpd,
+                    new.budget_nanodollars,
+                    new.budget_period,
+                    models_text(new.models),
+                    new.expires_at,
+                    now,
+                ),
+            )
+            await _insert_secret(transaction, key_id, plaintext, digest, now)
+        return await self.find(key_id), plaintext
+
+    async def find(self, key_id: int) -> ApiKey:
+        """Raises NotFound."""
+        async with self._database.snapshot() as snapshot:
+            row = await snapshot.fetch_one(
+                f"{SELECT} WHERE k.id = ? ORDER BY s.created_at DESC, s.expires_at IS NULL DESC", (key_id,)
+            )
+        if row is None:
+            raise NotFound(f"API key {key_id}")
+        return self._key(row, with_secret_expiry=False)
+
+    async def list(self) -> list[ApiKey]:
+        """Every key, by id, with its current secret."""
+        async with self._database.snapshot() as snapshot:
+            rows = await snapshot.fetch_all(f"{SELECT} WHERE s.expires_at IS NULL ORDER BY k.id")
+        return [self._key(row, with_secret_expiry=False) for row in rows]
+
+    async def look_up(self, digest: bytes) -> tuple[ApiKey | None, int]:
+        """The key of a secret and the `keys_version` at which that was so, read in one snapshot.
+
+        `expires_at` is the earlier one of the key's and the secret's, `disabled_at` also the owner's.
+        """
+        async with self._database.snapshot() as snapshot:
+            row = await snapshot.fetch_one(f"{SELECT} WHERE s.digest = ?", (digest,))
+            version = await snapshot.fetch_one("SELECT version FROM versions WHERE name = 'keys'")
+        assert version is not None
+        return (None if row is None else self._key(row, with_secret_expiry=True)), version[0]
+
+    async def version(self) -> int:
+        """The current `keys_version`."""
+        async with self._database.snapshot() as snapshot:
+            row = await snapshot.fetch_one("SELECT version FROM versions WHERE name = 'keys'")
+        assert row is not None
+        return int(row[0])
+
+    async def update(self, key_id: int, changes: Mapping[str, Any]) -> ApiKey:
+        """Set columns (see CHANGEABLE; models as a frozenset). Raises NotFound, Invalid."""
+        unknown = set(changes) - CHANGEABLE
+        if unknown:
+            raise Invalid(f"these cannot be changed: {', '.join(sorted(unknown))}")
+        self._check(changes)
+        values = {**changes}
+        if "models" in values:
+            values["models"] = models_text(values["models"])
+        settings = ", ".join(f"{column} = ?" for column in values)
+        async with self._database.transaction() as transaction:
+            changed = await transaction.execute(
+                f"UPDATE api_keys SET {settings} WHERE id = ?", (*values.values(), key_id)
+            )
+        if not changed:
+            raise NotFound(f"API key {key_id}")
+        return await self.find(key_id)
+
+    async def deactivate(self, key_id: int) -> ApiKey:
+        """Refuse the key from now on. Raises NotFound."""
+        return await self.update(key_id, {"disabled_at": int(self._clock())})
+
+    async def activate(self, key_id: int) -> ApiKey:
+        """Take a deactivation back. Raises NotFound."""
+        return await self.update(key_id, {"disabled_at": None})
+
+    async def rotate(self, key_id: int, grace_seconds: int) -> tuple[ApiKey, str]:
+        """A new secret; the old ones are good for grace_seconds more, 0 = no longer. Raises NotFound."""
+        plaintext, digest = draw_secret()
+        now = int(self._clock())
+        async with self._database.transaction() as transaction:
+            found = await transaction.fetch_one("SELECT id FROM api_keys WHERE id = ?", (key_id,))
+            if found is None:
+                raise NotFound(f"API key {key_id}")
+            await transaction.execute(
+                "DELETE FROM api_key_secrets WHERE key_id = ? AND expires_at <= ?", (key_id, now)
+            )
+            if grace_seconds:
+                await transaction.execute(
+                    "UPDATE api_key_secrets SET expires_at = min(coalesce(expires_at, ?2), ?2) "
+                    "WHERE key_id = ?1",
+                    (key_id, now + grace_seconds),
+                )
+            else:
+                await transaction.execute("DELETE FROM api_key_secrets WHERE key_id = ?", (key_id,))
+            await _insert_secret(transaction, key_id, plaintext, digest, now)
+        return await self.find(key_id), plaintext
+
+    def _check(self, values: Mapping[str, Any]) -> None:
+        if "name" in values and not values["name"]:
+            raise Invalid("a key needs a name")
+        if "tier" in values and values["tier"] not in self._tiers:
+            raise Invalid(f"there is no tier '{values['tier']}' (there are {', '.join(self._tiers)})")
+        if "budget_period" in values and values["budget_period"] not in PERIODS:
+            raise Invalid(f"a budget's period is one of {', '.join(PERIODS)}")
+        for name in ("rpm", "tpd"):
+            if values.get(name) is not None and values[name] < 1:
+                raise Invalid(f"{name} must be at least 1")
+        if (values.get("budget_nanodollars") or 0) < 0:
+            raise Invalid("a budget cannot be negative")
+
+    def _key(self, row: tuple[Any, ...], *, with_secret_expiry: bool) -> ApiKey:
+        *fields, secret_expires_at, owner_disabled_at = row
+        tier, rpm, tpd = fields[6:9]
+        usual = self._tiers.get(tier)
+        if usual is not None:
+            fields[7] = usual.rpm if rpm is None else rpm
+            fields[8] = usual.tpd if tpd is None else tpd
+        else:  # a tier that has left rooya.toml leaves its keys the least there is
+            fields[7], fields[8] = rpm or 1, tpd or 1
+        fields[11] = None if fields[11] is None else frozenset(json.loads(fields[11]))
+        if with_secret_expiry:
+            ends = [at for at in (fields[12], secret_expires_at) if at is not None]
+            fields[12] = min(ends, default=None)
+            fields[13] = owner_disabled_at if fields[13] is None else fields[13]
+        return ApiKey(*fields)
+
+
+def vars_of(new: NewKey) -> dict[str, Any]:
+    """A NewKey's fields by name."""
+    return {name: getattr(new, name) for name in NewKey.__slots__}
+
+
+def draw_secret() -> tuple[str, bytes]:
+    """A fresh plaintext and its SHA-256."""
+    plaintext = "sk-" + "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
+    return plaintext, hashlib.sha256(plaintext.encode()).digest()
+
+
+def models_text(models: frozenset[str] | None) -> str | None:
+    """The `models` column."""
+    return None if models is None else json.dumps(sorted(models))
+
+
+async def _insert_secret(
+    transaction: Transaction, key_id: int, plaintext: str, digest: bytes, now: int
+) -> None:
+    await transaction.execute(
+        "INSERT INTO api_key_secrets (digest, key_id, prefix, last4, created_at) VALUES (?, ?, ?, ?, ?)",
+        (digest, key_id, plaintext[:7], plaintext[-4:], now),
+    )

@@ -1,0 +1,175 @@
+"""API keys at rest: what is stored, what is not, and what changes do."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from store.errors import Invalid, NotFound
+from store.keys import ApiKeys, NewKey
+from store.secret import cookie_secret
+from store.users import Users
+from tests.store.stores import TIERS, opened, run
+
+
+def test_the_plaintext_is_returned_once_and_nowhere_on_disk(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (_, keys):
+            key, plaintext = await keys.create(NewKey(name="first"))
+            assert re.fullmatch(r"sk-[A-Za-z0-9]{48}", plaintext)
+            assert key.digest == hashlib.sha256(plaintext.encode()).digest()
+            assert (key.prefix, key.last4) == (plaintext[:7], plaintext[-4:])
+            assert plaintext not in repr(key)
+            assert repr(key.digest) not in repr(key)
+        for file in tmp_path.iterdir():
+            assert plaintext.encode() not in file.read_bytes()
+
+    run(test)
+
+
+def test_limits_are_the_key_s_own_else_its_tier_s(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, keys):
+            free, _ = await keys.create(NewKey(name="free"))
+            own, _ = await keys.create(NewKey(name="own", tier="pro", rpm=5))
+            assert (free.rpm, free.tpd) == (60, 100_000)
+            assert (own.rpm, own.tpd) == (5, 1_000_000)
+            raised = ApiKeys(database, {**TIERS, "free": TIERS["pro"]})
+            assert (await raised.find(free.id)).rpm == 300
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        NewKey(name=""),
+        NewKey(name="x", tier="gold"),
+        NewKey(name="x", rpm=0),
+        NewKey(name="x", tpd=0),
+        NewKey(name="x", budget_nanodollars=-1),
+        NewKey(name="x", budget_period="year"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path: Path, new: NewKey) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (_, keys):
+            with pytest.raises(Invalid):
+                await keys.create(new)
+            assert await keys.list() == []
+
+    run(test)
+
+
+def test_every_change_moves_the_version(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, keys):
+            users = Users(database)
+            user = await users.create("a@example.org")
+            seen = [await keys.version()]
+
+            async def moved() -> None:
+                seen.append(await keys.version())
+                assert seen[-1] > seen[-2]
+
+            key, _ = await keys.create(NewKey(name="k", user_id=user.id))
+            await moved()
+            await keys.deactivate(key.id)
+            await moved()
+            await keys.activate(key.id)
+            await moved()
+            await keys.update(key.id, {"rpm": 7, "models": frozenset({"b", "a"})})
+            await moved()
+            await keys.rotate(key.id, 60)
+            await moved()
+            async with database.transaction() as transaction:
+                await transaction.execute("UPDATE users SET disabled_at = 1")
+            await moved()
+
+    run(test)
+
+
+def test_a_rotation_keeps_everything_but_the_secret(tmp_path: Path) -> None:
+    now = 1000.0
+
+    async def test() -> None:
+        async with opened(tmp_path) as (database, _):
+            keys = ApiKeys(database, TIERS, clock=lambda: now)
+            new = NewKey(name="k", budget_nanodollars=5, budget_period="day", models=frozenset({"m"}))
+            old, _ = await keys.create(new)
+            graced, _ = await keys.rotate(old.id, 60)
+            assert (graced.id, graced.budget_nanodollars, graced.models) == (old.id, 5, frozenset({"m"}))
+            assert graced.digest != old.digest
+            assert graced.expires_at is None
+            found, _ = await keys.look_up(old.digest)
+            assert found is not None
+            assert (found.id, found.expires_at) == (old.id, 1060)
+            await keys.rotate(old.id, 3600)
+            found, _ = await keys.look_up(old.digest)
+            assert found is not None
+            assert found.expires_at == 1060  # a later grace does not prolong an earlier one
+            last, _ = await keys.rotate(old.id, 0)
+            assert (await keys.look_up(old.digest))[0] is None
+            assert (await keys.look_up(graced.digest))[0] is None
+            assert len(await keys.list()) == 1
+            assert (await keys.find(old.id)).digest == last.digest
+
+    run(test)
+
+
+def test_a_key_of_a_disabled_owner_is_disabled(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, keys):
+            user = await Users(database).create("A@Example.org")
+            key, _ = await keys.create(NewKey(name="k", user_id=user.id))
+            async with database.transaction() as transaction:
+                await transaction.execute("UPDATE users SET disabled_at = 99")
+            found, _ = await keys.look_up(key.digest)
+            assert found is not None
+            assert found.disabled_at == 99
+
+    run(test)
+
+
+def test_an_unknown_id_is_not_found(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (_, keys):
+            for attempt in (keys.find(9), keys.deactivate(9), keys.update(9, {"rpm": 1}), keys.rotate(9, 0)):
+                with pytest.raises(NotFound):
+                    await attempt
+
+    run(test)
+
+
+def test_only_known_columns_can_be_changed(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (_, keys):
+            key, _ = await keys.create(NewKey(name="k"))
+            with pytest.raises(Invalid):
+                await keys.update(key.id, {"id = 1; --": 1})
+
+    run(test)
+
+
+def test_an_address_is_taken_once_whatever_its_case(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, _):
+            users = Users(database)
+            await users.create("a@example.org", is_admin=True)
+            for email in ("A@EXAMPLE.ORG", "nobody", "@x", "a@", "a b@c"):
+                with pytest.raises(Invalid):
+                    await users.create(email)
+            assert [user.email for user in await users.list()] == ["a@example.org"]
+
+    run(test)
+
+
+def test_the_cookie_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    first = cookie_secret(tmp_path / "data")
+    assert len(first) == 64
+    assert cookie_secret(tmp_path / "data") == first
+    assert (tmp_path / "data" / "cookie_secret").stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in (tmp_path / "data").iterdir()] == ["cookie_secret"]
