@@ -231,8 +231,7 @@ class Exchange(httputil.HTTPConnection):
         )
         if "Content-Length" not in headers and not self._is_chunked and status not in BODILESS:
             self.keep_alive = False
-        headers["X-Request-ID"] = self.request_id
-        lines = [f"HTTP/1.1 {status} {start_line.reason}"]
+        lines = [f"HTTP/1.1 {status} {start_line.reason}", f"X-Request-ID: {self.request_id}"]
         lines += [f"{name}: {value}" for name, value in headers.get_all()]
         if self._is_chunked:
             lines.append("Transfer-Encoding: chunked")

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -182,7 +182,7 @@ class Server:
             self._owned_path.unlink(missing_ok=True)
 
 
-def inherited_sockets(environ: dict[str, str]) -> list[socket.socket]:
+def inherited_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
     """The sockets that systemd passed to this process, by LISTEN_PID and LISTEN_FDS (sd_listen_fds(3))."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cookie_secret(data_dir: Path) -> bytes:
-    """32 random bytes, hex-encoded. Two processes starting at once agree: the first link wins. Raises OSError."""
+    """32 random bytes, hex-encoded. Of two processes starting at once the first wins. Raises OSError."""
     path = data_dir / "cookie_secret"
     if not path.exists():
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

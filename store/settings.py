@@ -1,0 +1,395 @@
+"""rooya.toml + environment + command line -> frozen, validated Settings.
+
+What is wrong stops the start: SettingsError names the file, the key, the reason and, where it is no
+secret, the value. An unknown key is wrong too, since a misspelt limit would be no limit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any, Final, Self
+
+from store import options as table
+from store.errors import SettingsError
+from store.options import OPTIONS, Option
+
+ENVIRONMENT: Final = {
+    "ROOYA_ADDRESS": "server.address",
+    "ROOYA_PORT": "server.port",
+    "ROOYA_DATA_DIR": "server.data_dir",
+    "ROOYA_REDIS_URL": "limits.redis_url",
+}
+USUAL_FILE: Final = Path("rooya.toml")
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """What a tier's name stands for: requests per minute, tokens per day."""
+
+    rpm: int
+    tpd: int
+
+
+USUAL_TIERS: Final[Mapping[str, Tier]] = {
+    "free": Tier(60, 100_000),
+    "pro": Tier(300, 1_000_000),
+    "enterprise": Tier(10_000, 100_000_000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    address: str
+    unix: str
+    port: int
+    data_dir: Path
+    public_url: str
+    trusted_proxies: Networks
+    max_body_bytes: int
+    max_upload_bytes: int
+    registration: str
+    public_catalog: bool
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    redis_url: str = field(repr=False)  # may hold a password
+    ip_rpm: int
+    ip_scope: str
+    ip_exempt: Networks
+    tiers: Mapping[str, Tier]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    request_s: float
+    stream_s: float
+    connect_s: float
+    first_byte_s: float
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compat:
+    strict_params: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    journal_sync: str
+    journal_required: bool
+    retention_days: int
+    retention_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    paid_probe_usd_per_day: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEntry:
+    """A `[[providers]]` entry; api_keys are the secrets themselves."""
+
+    name: str
+    kind: str
+    base_url: str | None
+    api_keys: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEntry:
+    provider: str
+    model: str
+    weight: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A `[[models]]` entry; price in USD per million tokens; None = not given."""
+
+    id: str
+    targets: tuple[TargetEntry, ...]
+    price: Mapping[str, float] | None
+    max_output_tokens: int | None
+    request_s: float | None
+    stream_s: float | None
+    connect_s: float | None
+    first_byte_s: float | None
+    idle_s: float | None
+
+
+GROUPS: Final[Mapping[str, Any]] = {
+    "server": Server,
+    "limits": Limits,
+    "timeouts": Timeouts,
+    "retry": Retry,
+    "compat": Compat,
+    "ledger": Ledger,
+    "metrics": Metrics,
+    "health": Health,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All there is to set. Made by `load`."""
+
+    server: Server
+    limits: Limits
+    timeouts: Timeouts
+    retry: Retry
+    compat: Compat
+    ledger: Ledger
+    metrics: Metrics
+    health: Health
+    providers: tuple[ProviderEntry, ...]
+    models: tuple[ModelEntry, ...]
+
+    @classmethod
+    def load(
+        cls,
+        config: Path | None,
+        environ: Mapping[str, str],
+        *,
+        overrides: Mapping[str, object],
+        kinds: Collection[str],
+        vendors_env: Mapping[str, str],
+    ) -> Self:
+        """The file, under the environment, under the command line. Raises SettingsError.
+
+        config: None = ROOYA_CONFIG, else rooya.toml if present. overrides: dotted names, None = not given.
+        kinds: of providers. vendors_env: environment variable -> the kind of provider it switches on.
+        """
+        path = _config_path(config, environ)
+        reader = _Reader(str(path or "settings"), environ)
+        values = reader.options(_document(path))
+        values |= _from_environment(environ)
+        for name, value in overrides.items():
+            if value is not None:
+                values[name] = _one("the command line", _option(name), value)
+        providers = reader.providers(values.pop("providers"), kinds, vendors_env)
+        models = reader.models(values.pop("models"), providers)
+        values["limits.tiers"] = reader.tiers(values["limits.tiers"])
+        groups = {name: group(**_of_group(values, name)) for name, group in GROUPS.items()}
+        settings = cls(**groups, providers=providers, models=models)
+        if settings.server.processes > 1 and not settings.limits.redis_url:
+            reason = (
+                f"{settings.server.processes} processes share their limits by Redis: set limits.redis_url"
+            )
+            raise SettingsError(reader.source, "server.processes", reason)
+        return settings
+
+    @staticmethod
+    def options() -> Iterator[tuple[str, str, Any, str]]:
+        """(dotted name, type, default, help) of every setting."""
+        for option in OPTIONS:
+            yield option.name, option.kind.name, option.default, option.doc
+
+    def warnings(self) -> list[str]:
+        """What is allowed but probably not meant, one line each."""
+        limits = self.limits
+        if limits.ip_scope != "all" or not limits.ip_rpm:
+            return []
+        return [
+            f"tier '{name}' allows {tier.rpm} requests a minute, but limits.ip_rpm stops each address at "
+            f'{limits.ip_rpm}: raise it, or set limits.ip_scope = "anonymous"'
+            for name, tier in limits.tiers.items()
+            if tier.rpm > limits.ip_rpm
+        ]
+
+
+class _Reader:
+    """Reads one file's document. source: its name in errors."""
+
+    def __init__(self, source: str, environ: Mapping[str, str]) -> None:
+        self.source = source
+        self._environ = environ
+
+    def options(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Dotted name -> value, defaults filled in."""
+        given: dict[str, Any] = {}
+        for name, value in document.items():
+            if name in GROUPS and isinstance(value, dict):
+                given |= {f"{name}.{key}": item for key, item in value.items()}
+            else:
+                given[name] = value
+        known = {option.name: option for option in OPTIONS}
+        self._refuse_unknown("", given, known)
+        return {
+            name: _one(self.source, option, given[name]) if name in given else option.default
+            for name, option in known.items()
+        }
+
+    def row(self, where: str, given: Any, fields: Sequence[Option]) -> dict[str, Any]:
+        """One table of a repeated kind; `where` is its dotted name."""
+        if not isinstance(given, dict):
+            raise SettingsError(self.source, where, "expected a table")
+        known = {option.name: option for option in fields}
+        self._refuse_unknown(f"{where}.", given, known)
+        row: dict[str, Any] = {}
+        for name, option in known.items():
+            if name in given:
+                row[name] = _one(self.source, option, given[name], f"{where}.{name}")
+            elif option.default is table.REQUIRED:
+                raise SettingsError(self.source, f"{where}.{name}", "is missing")
+            else:
+                row[name] = option.default
+        return row
+
+    def _refuse_unknown(self, prefix: str, given: Iterable[str], known: Collection[str]) -> None:
+        for name in given:
+            if name not in known:
+                raise SettingsError(self.source, prefix + name, f"unknown key{_nearest(name, known)}")
+
+    def tiers(self, given: Mapping[str, Any]) -> dict[str, Tier]:
+        own = {
+            name: Tier(**self.row(f"limits.tiers.{name}", self._complete(name, tier), table.TIER))
+            for name, tier in given.items()
+        }
+        return {**USUAL_TIERS, **own}
+
+    @staticmethod
+    def _complete(name: str, given: Any) -> Any:
+        """A tier of the usual names may change one of its two numbers."""
+        usual = USUAL_TIERS.get(name)
+        if usual is None or not isinstance(given, dict):
+            return given
+        return {"rpm": usual.rpm, "tpd": usual.tpd, **given}
+
+    def providers(
+        self, given: Sequence[Any], kinds: Collection[str], vendors_env: Mapping[str, str]
+    ) -> tuple[ProviderEntry, ...]:
+        entries: dict[str, ProviderEntry] = {}
+        for at, item in enumerate(given):
+            where = f"providers[{at}]"
+            row = self.row(where, item, table.PROVIDER)
+            if row["kind"] not in kinds:
+                reason = f"'{row['kind']}' is no kind of provider{_nearest(row['kind'], kinds)}"
+                raise SettingsError(self.source, f"{where}.kind", reason)
+            if row["name"] in entries:
+                raise SettingsError(self.source, f"{where}.name", f"'{row['name']}' is given twice")
+            keys = enumerate(row["api_keys"])
+            row["api_keys"] = tuple(self._secret(f"{where}.api_keys[{n}]", text) for n, text in keys)
+            row["base_url"] = row["base_url"] or None
+            entries[row["name"]] = ProviderEntry(**row)
+        for variable, kind in vendors_env.items():
+            secret = self._environ.get(variable)
+            if secret and kind not in entries:
+                entries[kind] = ProviderEntry(kind, kind, None, (secret,))
+        return tuple(entries.values())
+
+    def _secret(self, key: str, text: str) -> str:
+        """`env:NAME` and `file:PATH` -> what they point to; anything else is the secret itself."""
+        scheme, found, rest = text.partition(":")
+        if not found or scheme not in ("env", "file"):
+            return text
+        if scheme == "env":
+            secret = self._environ.get(rest, "")
+            what = f"the environment variable {rest}"
+        else:
+            what = f"the file {rest}"
+            try:
+                secret = Path(rest).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+                raise SettingsError(self.source, key, f"{what} cannot be read: {reason}") from None
+        if not secret:
+            raise SettingsError(self.source, key, f"{what} is not set or empty")
+        return secret
+
+    def models(self, given: Sequence[Any], providers: Sequence[ProviderEntry]) -> tuple[ModelEntry, ...]:
+        names = [provider.name for provider in providers]
+        entries: dict[str, ModelEntry] = {}
+        for at, item in enumerate(given):
+            where = f"models[{at}]"
+            row = self.row(where, item, table.MODEL)
+            if row["id"] in entries:
+                raise SettingsError(self.source, f"{where}.id", f"'{row['id']}' is given twice")
+            if not row["targets"]:
+                raise SettingsError(self.source, f"{where}.targets", "needs at least one target")
+            targets = enumerate(row["targets"])
+            row["targets"] = tuple(self._target(f"{where}.targets[{n}]", t, names) for n, t in targets)
+            if row["price"] is not None:
+                price = self.row(f"{where}.price", row["price"], table.PRICE)
+                row["price"] = {name: usd for name, usd in price.items() if usd is not None}
+            entries[row["id"]] = ModelEntry(**row)
+        return tuple(entries.values())
+
+    def _target(self, where: str, given: Any, names: Sequence[str]) -> TargetEntry:
+        target = TargetEntry(**self.row(where, given, table.TARGET))
+        if target.provider not in names:
+            reason = f"no provider is named '{target.provider}'{_nearest(target.provider, names)}"
+            raise SettingsError(self.source, f"{where}.provider", reason)
+        return target
+
+
+def _config_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    if config is not None:
+        return config
+    if environ.get("ROOYA_CONFIG"):
+        return Path(environ["ROOYA_CONFIG"])
+    return USUAL_FILE if USUAL_FILE.exists() else None
+
+
+def _document(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(str(path), "", f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(str(path), "", "is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(path), "", f"is not TOML: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, name in ENVIRONMENT.items():
+        text = environ.get(variable)
+        if text:
+            option = _option(name)
+            value = int(text) if option.kind.name == "integer" and text.isdecimal() else text
+            values[name] = _one("the environment", option, value, variable)
+    return values
+
+
+def _option(name: str) -> Option:
+    return next(option for option in OPTIONS if option.name == name)
+
+
+def _one(source: str, option: Option, value: Any, key: str | None = None) -> Any:
+    try:
+        return option.kind.read(value)
+    except ValueError as error:
+        raise SettingsError(source, key or option.name, str(error)) from None
+
+
+def _of_group(values: Mapping[str, Any], group: str) -> dict[str, Any]:
+    prefix = f"{group}."
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, [str(w) for w in words], 1, 0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
