@@ -6,7 +6,7 @@ what its `operations` table holds; an absent operation *is* "not offered".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from providers.errors import ProviderError
@@ -50,8 +50,12 @@ class Codec:
 
 
 class Adapter:
-    """One configured provider's dialect. `operations` maps an operation's name to its codec."""
+    """One configured provider's dialect. `operations` maps an operation's name to its codec.
 
+    local: it answers by itself, by `answer` and `stream`, and has neither codecs nor a wire.
+    """
+
+    local: ClassVar[bool] = False
     operations: ClassVar[Mapping[str, type[Codec]]] = {}
 
     def codec(self, operation: str) -> Codec | None:
@@ -60,4 +64,16 @@ class Adapter:
 
     def error(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> ProviderError:
         """A non-2xx answer -> the failure it stands for. Header names come in lower case."""
+        raise NotImplementedError
+
+    def offers(self, operation: str) -> bool:
+        """May the operation be asked of this provider?"""
+        return self.codec(operation) is not None
+
+    def answer(self, call: Call) -> Reply:
+        """A whole answer of a local adapter. Raises Unsupported."""
+        raise NotImplementedError
+
+    def stream(self, call: Call) -> Iterator[Chunk]:
+        """A streamed answer of a local adapter, up to and with its [DONE]. Raises Unsupported."""
         raise NotImplementedError

@@ -25,7 +25,8 @@ class ProviderError(Exception):
     kind: one of this module's constants. message: fit for the client's eyes (no secret, no foreign
     HTML). status: the vendor's own status, None where there was no answer. retryable: another
     target may be tried, as long as no byte reached the client. dispatched: the vendor may have seen
-    (and may charge for) the request. retry_after_seconds: the vendor's own wish, None if it had none.
+    (and may charge for) the request. is_learned: the adapter knows better now, the same target is worth
+    one more attempt. retry_after_seconds: the vendor's own wish, None if it had none.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ProviderError(Exception):
         self.retryable = retryable
         self.dispatched = dispatched
         self.retry_after_seconds = retry_after_seconds
+        self.is_learned = False
 
     def __repr__(self) -> str:
         return f"ProviderError({self.kind}, status={self.status}, retryable={self.retryable})"

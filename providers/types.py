@@ -106,9 +106,9 @@ class Target:
 class Call:
     """One validated request of a client, in OpenAI's shape.
 
-    payload: the parsed body. body: the bytes as received. verbatim: True where a scan proved that
-    the vendor will read in `body` what was validated in `payload` (no doubled or escaped governed
-    field); only then may the bytes themselves go up. request_id: the gateway's own.
+    payload: the parsed body, in which no key occurs twice. body: the bytes as received. verbatim: True
+    where no key is written with escapes, so that a field can be found and spliced in the bytes; only
+    then may they go up themselves. request_id: the gateway's own.
     """
 
     operation: str

@@ -1,0 +1,271 @@
+"""The pass-through: hosts that speak OpenAI's dialect.
+
+What need not change goes up and comes back byte for byte; answers are only looked at for what they
+used, for errors in disguise and for their end. What a host wants different is its row in
+`vendors.py`, or an override in a file of its own; nothing here asks for a vendor's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import ujson
+
+from providers import usage
+from providers.adapter import Adapter, Codec
+from providers.errors import ProviderError
+from providers.failures import MAX_ERROR_BODY_BYTES, Failures
+from providers.passthrough import PassThrough
+from providers.quirks import Quirks
+from providers.types import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    Call,
+    Endpoint,
+    ProviderSpec,
+    Reply,
+    Target,
+    UpstreamRequest,
+    Usage,
+)
+from providers.vendors import PLAIN, Vendor
+
+MAX_REMEMBERED: Final = (
+    1024  # endpoints and models, each; forgotten all at once, as more than that is no plan
+)
+ASK_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
+
+_MODEL: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*"(?:[^"\\]|\\.)*"')
+
+
+class OpenAICodec(Codec):
+    """One operation; the operations differ in their path and in what an answer holds."""
+
+    path: ClassVar[str]
+    answer_field: ClassVar[bytes]  # as it stands in the bytes of an answer
+
+    def __init__(self, adapter: OpenAIAdapter) -> None:
+        self.adapter = adapter
+        self._endpoints: dict[tuple[str, ...], Endpoint] = {}
+        self._quirks: dict[str, Quirks] = {}
+
+    # The request
+
+    def encode(self, call: Call, target: Target) -> UpstreamRequest:
+        payload = call.payload
+        is_asking = call.stream and self.adapter.asks_for_usage and "stream_options" not in payload
+        if call.verbatim and (is_asking or self._options_fit(call)):
+            quirks = self.quirks(target.model)
+            if (quirks is PLAIN or quirks.fit(payload)) and self.fits(payload):
+                body = call.body if target.model == call.model else with_model(call.body, target.model)
+                if body is not None:
+                    if is_asking:
+                        start = body.index(b"{") + 1
+                        body = body[:start] + ASK_FOR_USAGE + body[start:]
+                    return UpstreamRequest(self.endpoint(target), body)
+        return self._encode_anew(call, target)
+
+    def _options_fit(self, call: Call) -> bool:
+        """Are the client's stream_options what the host should see?"""
+        if not call.stream or "stream_options" not in call.payload:
+            return True
+        return self.adapter.asks_for_usage and call.wants_usage
+
+    def _encode_anew(self, call: Call, target: Target) -> UpstreamRequest:
+        fields, dropped = self.quirks(target.model).apply(call.payload)
+        fields["model"] = target.model
+        if not self.adapter.asks_for_usage:
+            fields.pop("stream_options", None)
+        elif call.stream:
+            fields["stream_options"] = {**fields.get("stream_options", {}), "include_usage": True}
+        self.rewrite(fields, dropped)
+        return UpstreamRequest(self.endpoint(target), dump(fields), tuple(dropped))
+
+    def fits(self, payload: dict[str, Any]) -> bool:
+        """For hosts whose ways no row can say: may the payload go up as it is?"""
+        return True
+
+    def rewrite(self, fields: dict[str, Any], dropped: list[str]) -> None:
+        """What `fits` is about, done to a payload whose top level is a copy. Raises Unsupported."""
+
+    def quirks(self, model: str) -> Quirks:
+        """What the host wants different for this operation of a model."""
+        return PLAIN
+
+    def endpoint(self, target: Target) -> Endpoint:
+        """Rendered once for each secret."""
+        return self.remembered(target, (target.base_url, target.secret))
+
+    def remembered(self, target: Target, key: tuple[str, ...]) -> Endpoint:
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            if len(self._endpoints) >= MAX_REMEMBERED:
+                self._endpoints.clear()
+            endpoint = self._endpoints[key] = self.adapter.endpoint(self.url(target), target.secret)
+        return endpoint
+
+    def url(self, target: Target) -> str:
+        return join(target.base_url, self.path)
+
+    # The answer
+
+    def decode(self, call: Call, body: bytes) -> Reply:
+        if b'"error"' not in body and self.answer_field in body:
+            reported = usage_at_end(body)
+            if reported is not None:
+                return Reply(body, self.adapter.usage(reported))
+        payload = self.parse(body)
+        return Reply(body, self.adapter.usage(payload.get("usage")))
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        """A whole answer. Raises ProviderError where it is none."""
+        try:
+            payload = ujson.loads(body)
+        except ValueError:
+            payload = None
+        if isinstance(payload, dict) and payload.get("error"):
+            raise self.adapter.failures.from_event(payload)
+        if not isinstance(payload, dict) or self.answer_field.decode()[1:-1] not in payload:
+            raise self.adapter.failures.no_answer()
+        return payload
+
+    def decoder(self, call: Call) -> PassThrough:
+        return PassThrough(self.adapter, self.choices(call), call.wants_usage)
+
+    def choices(self, call: Call) -> int:
+        """How many choices the answer will have."""
+        choices = call.payload.get("n") or 1
+        return choices if type(choices) is int else 1
+
+
+class ChatCodec(OpenAICodec):
+    path = "/chat/completions"
+    answer_field = b'"choices"'
+
+    def quirks(self, model: str) -> Quirks:
+        quirks = self._quirks.get(model)
+        if quirks is None:
+            if len(self._quirks) >= MAX_REMEMBERED:
+                self._quirks.clear()
+            quirks = self._quirks[model] = self.adapter.vendor.quirks_of(model)
+        return quirks
+
+
+class CompletionsCodec(OpenAICodec):
+    path = "/completions"
+    answer_field = b'"choices"'
+
+    def choices(self, call: Call) -> int:
+        prompt = call.payload.get("prompt")
+        if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+            return super().choices(call) * len(prompt)
+        return super().choices(call)
+
+
+class EmbeddingsCodec(OpenAICodec):
+    path = "/embeddings"
+    answer_field = b'"data"'
+
+
+class OpenAIAdapter(Adapter):
+    """A configured provider that speaks OpenAI's dialect, by its row. Raises ValueError without a URL."""
+
+    operations: ClassVar[Mapping[str, type[OpenAICodec]]] = {
+        CHAT: ChatCodec,
+        COMPLETIONS: CompletionsCodec,
+        EMBEDDINGS: EmbeddingsCodec,
+    }
+
+    def __init__(self, spec: ProviderSpec, vendor: Vendor) -> None:
+        self.vendor = vendor
+        self.failures = Failures(spec.secrets, vendor.statuses)
+        self.asks_for_usage = vendor.include_usage
+        self._codecs = {
+            name: codec(self) for name, codec in self.operations.items() if name in vendor.operations
+        }
+        for secret in spec.secrets or ("",):
+            self.endpoint(join(spec.base_url or vendor.base_url or "", "/"), secret)
+
+    def codec(self, operation: str) -> OpenAICodec | None:
+        return self._codecs.get(operation)
+
+    def endpoint(self, url: str, secret: str) -> Endpoint:
+        """Where a POST goes, with the secret in its head. Raises ValueError."""
+        headers = [("Content-Type", "application/json")]
+        if secret:
+            headers.append((self.vendor.header, self.vendor.scheme + secret))
+        return Endpoint.from_url("POST", url, tuple(headers))
+
+    def usage(self, reported: Any) -> Usage | None:
+        """What a `usage` object says."""
+        return usage.from_openai(reported, reasoning_is_beside=self.vendor.reasoning_is_beside)
+
+    def usage_of(self, event: dict[str, Any]) -> Usage | None:
+        """What an event of a stream says was used."""
+        return self.usage(event.get("usage"))
+
+    def error_of(self, event: dict[str, Any]) -> Any:
+        """The error that an event of a stream carries, falsy if none."""
+        return event.get("error")
+
+    def error(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> ProviderError:
+        failure = self.failures.from_answer(status, headers, body)
+        if status in (400, 422) and self.vendor.include_usage and _is_about_usage(body):
+            # A host that does not know the option: remember, so that the next attempt is without.
+            self.asks_for_usage = False
+            failure.is_learned = True
+        return failure
+
+
+def _is_about_usage(body: bytes) -> bool:
+    if len(body) > MAX_ERROR_BODY_BYTES or b"include_obfuscation" in body:
+        return False
+    return b"stream_options" in body or b"include_usage" in body
+
+
+def join(base_url: str, path: str) -> str:
+    """A path below a base URL; a query of the base URL stays at the end."""
+    parts = urlsplit(base_url)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
+
+
+def dump(fields: dict[str, Any]) -> bytes:
+    return ujson.dumps(fields, ensure_ascii=False, escape_forward_slashes=False).encode()
+
+
+def with_model(body: bytes, model: str) -> bytes | None:
+    """A verbatim body with another model in place, None where more than one place might be the model's.
+
+    A verbatim body has exactly one key "model" at its top, not escaped. So if the bytes `"model"` occur once,
+    that is it: within a string the first quote would be escaped, which makes it another occurrence still.
+    """
+    start = body.find(b'"model"')
+    if start < 0 or body.find(b'"model"', start + 7) >= 0:
+        return None
+    match = _MODEL.match(body, start)
+    if match is None:
+        return None
+    name = ujson.dumps(model, ensure_ascii=False, escape_forward_slashes=False).encode()
+    return b'%b"model":%b%b' % (body[:start], name, body[match.end() :])
+
+
+def usage_at_end(body: bytes) -> dict[str, Any] | None:
+    """The answer's top-level `usage`, from its last bytes alone; None where only a full parse could tell.
+
+    In valid JSON, `"usage"` not preceded by a backslash begins a string and is all of it: a quote inside
+    a string is escaped, and after a closing quote no letter can follow. If what follows, with a brace put
+    before it, is one whole object, then the string was a key and exactly one brace was open: the outermost.
+    """
+    start = body.rfind(b'"usage"')
+    if start < 1 or body[start - 1] == 92:
+        return None
+    try:
+        fields = ujson.loads(b"{" + body[start:])
+    except ValueError:
+        return None
+    reported = fields.get("usage") if isinstance(fields, dict) else None
+    return reported if isinstance(reported, dict) and body.lstrip()[:1] == b"{" else None

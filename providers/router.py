@@ -1,0 +1,263 @@
+"""Public model name -> targets, in the order in which they should be tried.
+
+A name is looked up in the operator's models, then as `provider/id`, then in the bundled catalogue, then
+it goes to the only provider. What a name resolves to is built once; a call only rotates. The spread
+among equals is smooth: 3:1 is served a a b a, never a a a b.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from cachetools import FIFOCache
+
+from providers import demo, loader
+from providers.adapter import Adapter
+from providers.catalog import Catalog, PublicModel
+from providers.errors import ModelNotFound, OperationNotOffered, ProviderMisconfigured
+from providers.types import ModelSpec, ProviderSpec, Target, TargetSpec, Timeouts
+from providers.vendors import ROWS, kinds
+
+__all__ = ["PublicModel", "Router"]
+
+MAX_ROUTES = 4096  # of resolved names; clients choose names where there is only one provider
+MAX_ROUTED_NAME_CHARS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A configured provider, ready to be called."""
+
+    name: str
+    kind: str
+    adapter: Adapter
+    base_url: str
+    secrets: tuple[str, ...]
+
+
+class Entry:
+    """One entry of a route: a model of a provider, once for each of the provider's secrets."""
+
+    __slots__ = ("_turn", "balance", "priority", "targets", "weight")
+
+    def __init__(self, targets: tuple[Target, ...], weight: int = 1, priority: int = 1) -> None:
+        self.targets = targets
+        self.weight = weight
+        self.priority = priority
+        self.balance = 0
+        self._turn = 0
+
+    def rotated(self) -> tuple[Target, ...]:
+        """The targets, another secret first each time."""
+        if len(self.targets) == 1:
+            return self.targets
+        turn = self._turn
+        self._turn = (turn + 1) % len(self.targets)
+        return self.targets[turn:] + self.targets[:turn]
+
+
+class Route:
+    """What a name resolves to for one operation."""
+
+    __slots__ = ("_groups", "_only")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        priorities = sorted({entry.priority for entry in entries})
+        self._groups = [[e for e in entries if e.priority == priority] for priority in priorities]
+        is_single = len(entries) == 1 and len(entries[0].targets) == 1
+        self._only = entries[0].targets if is_single else None
+
+    def next(self) -> tuple[Target, ...]:
+        """One target of every entry, by priority and spread, then their further secrets in that order.
+
+        A provider that is down is down with every secret: the other entries come first.
+        """
+        if self._only is not None:
+            return self._only
+        first: list[Target] = []
+        further: list[Target] = []
+        for group in self._groups:
+            for entry in _spread(group):
+                targets = entry.rotated()
+                first.append(targets[0])
+                further += targets[1:]
+        return (*first, *further)
+
+
+def _spread(group: list[Entry]) -> list[Entry]:
+    """Smooth weighted round robin (as in nginx); the rest follow in the order of their turn."""
+    if len(group) == 1:
+        return group
+    total = 0
+    for entry in group:
+        entry.balance += entry.weight
+        total += entry.weight
+    ordered = sorted(group, key=_balance, reverse=True)
+    ordered[0].balance -= total
+    return ordered
+
+
+def _balance(entry: Entry) -> int:
+    return entry.balance
+
+
+class Router:
+    """All configured providers and models. Build it with `from_specs`."""
+
+    def __init__(
+        self,
+        *,
+        providers: dict[str, Provider],
+        models: dict[str, ModelSpec],
+        timeouts: Timeouts,
+        catalog: Catalog,
+        today: Callable[[], date],
+    ) -> None:
+        self._providers = providers
+        self._models = models
+        self._timeouts = timeouts
+        self._catalog = catalog
+        self._today = today
+        self._routes: FIFOCache[tuple[str, str], Route] = FIFOCache(MAX_ROUTES)
+        real = [provider for provider in providers.values() if not provider.adapter.local]
+        self._only_provider = real[0] if len(real) == 1 else None
+        self._demo = next((provider for provider in providers.values() if provider.adapter.local), None)
+
+    @classmethod
+    def from_specs(
+        cls,
+        providers: Sequence[ProviderSpec],
+        models: Sequence[ModelSpec],
+        timeouts: Timeouts,
+        *,
+        today: Callable[[], date] = date.today,
+    ) -> Router:
+        """Raises ProviderMisconfigured."""
+        built: dict[str, Provider] = {}
+        for spec in providers:
+            if spec.name in built:
+                raise ProviderMisconfigured(f"[[providers]] {spec.name}", "the name is given twice")
+            built[spec.name] = _build(spec)
+        named: dict[str, ModelSpec] = {}
+        for model in models:
+            if model.id in named:
+                raise ProviderMisconfigured(f"[[models]] {model.id}", "the id is given twice")
+            _check(model, built)
+            named[model.id] = model
+        return cls(providers=built, models=named, timeouts=timeouts, catalog=Catalog.bundled(), today=today)
+
+    def targets(self, name: str, operation: str) -> Sequence[Target]:
+        """At least one, the one to try first at the front. Raises ModelNotFound, OperationNotOffered."""
+        try:
+            route = self._routes[name, operation]
+        except KeyError:
+            route = self._resolve(name, operation)
+        return route.next()
+
+    def models(self) -> list[PublicModel]:
+        """The operator's models, then the catalogue's of configured providers, then the demo."""
+        created = self._catalog.created
+        found = {
+            model.id: PublicModel(model.id, created, model.targets[0].provider)
+            for model in self._models.values()
+        }
+        served = frozenset(provider.kind for provider in self._providers.values())
+        for row in self._catalog.listed(served, self._today()):
+            found.setdefault(row.id, PublicModel(row.id, created, row.provider))
+        if self._demo is not None:
+            found.setdefault(demo.MODEL, PublicModel(demo.MODEL, created, self._demo.name))
+        return list(found.values())
+
+    def model(self, model_id: str) -> PublicModel:
+        """A listed model. Raises ModelNotFound."""
+        for model in self.models():
+            if model.id == model_id:
+                return model
+        raise ModelNotFound(model_id)
+
+    def model_spec(self, name: str) -> ModelSpec | None:
+        """The operator's own entry of a model: its time-outs and its maximum output, where given."""
+        return self._models.get(name)
+
+    def _resolve(self, name: str, operation: str) -> Route:
+        entries = self._entries(name)
+        if not entries:
+            raise ModelNotFound(name)
+        offering = [entry for entry in entries if entry.targets[0].adapter.offers(operation)]
+        if not offering:
+            raise OperationNotOffered(name, operation)
+        route = Route(offering)
+        if len(name) <= MAX_ROUTED_NAME_CHARS:
+            self._routes[name, operation] = route
+        return route
+
+    def _entries(self, name: str) -> list[Entry]:
+        """The order is the contract's: [[models]], provider/id, the catalogue's owner, the only provider."""
+        spec = self._models.get(name)
+        if spec is not None:
+            timeouts = spec.timeouts or self._timeouts
+            return [self._entry(target, timeouts) for target in spec.targets]
+        prefix, slash, model = name.partition("/")
+        if slash and model and prefix in self._providers:
+            return self._served(self._providers[prefix], model)
+        owners = self._catalog.owners(name)
+        owning = [provider for provider in self._providers.values() if provider.kind in owners]
+        if owning:
+            return [entry for provider in owning for entry in self._served(provider, name)]
+        if self._demo is not None and name == demo.MODEL:
+            return self._served(self._demo, name)
+        return self._served(self._only_provider, name) if self._only_provider is not None else []
+
+    def _served(self, provider: Provider, model: str) -> list[Entry]:
+        if provider.adapter.local and model != demo.MODEL:
+            return []
+        return [self._entry(TargetSpec(provider.name, model), self._timeouts)]
+
+    def _entry(self, spec: TargetSpec, timeouts: Timeouts) -> Entry:
+        provider = self._providers[spec.provider]
+        targets = tuple(
+            Target(provider.name, provider.adapter, provider.base_url, spec.model, secret, timeouts)
+            for secret in provider.secrets
+        )
+        return Entry(targets, spec.weight, spec.priority)
+
+
+def _build(spec: ProviderSpec) -> Provider:
+    where = f"[[providers]] {spec.name}"
+    if not spec.name or "/" in spec.name:
+        raise ProviderMisconfigured(where, "a name is not empty and has no slash")
+    row = ROWS.get(spec.kind)
+    if row is None:
+        near = difflib.get_close_matches(spec.kind, kinds(), 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ProviderMisconfigured(f"{where}: kind", f"'{spec.kind}' is not known{hint}")
+    if row.needs_secret and not any(spec.secrets):
+        raise ProviderMisconfigured(f"{where}: api_keys", "at least one is needed")
+    base_url = spec.base_url or row.base_url or ""
+    if not base_url and row.name != "demo":
+        raise ProviderMisconfigured(f"{where}: base_url", "this kind of provider needs one")
+    try:
+        adapter = loader.build(spec)
+    except ValueError as error:
+        # The error may quote what it was given, a secret among it.
+        message = "neither is a URL that can be called nor an api_key fit for a header"
+        raise ProviderMisconfigured(f"{where}: base_url", message) from error
+    return Provider(spec.name, spec.kind, adapter, base_url, spec.secrets or ("",))
+
+
+def _check(model: ModelSpec, providers: dict[str, Provider]) -> None:
+    where = f"[[models]] {model.id}"
+    if not model.id or not model.targets:
+        raise ProviderMisconfigured(where, "an id and at least one target are needed")
+    for target in model.targets:
+        if target.provider not in providers:
+            near = difflib.get_close_matches(target.provider, providers, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ProviderMisconfigured(
+                f"{where}: targets", f"no provider is named '{target.provider}'{hint}"
+            )
+        if target.weight < 1:
+            raise ProviderMisconfigured(f"{where}: targets", "a weight is at least 1")
