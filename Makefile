@@ -1,0 +1,43 @@
+# make run     serve from this checkout; the first start makes .venv (ARGS="--port 9000" goes to `rooya.py serve`)
+# make test    every test, with its own set-up of the machine (PYTEST_ARGS="-k front -x")
+# make lint    formatter, linter, types
+# make bench   CPU per request beside nginx, on this machine (PEERS=litellm for a side-by-side)
+# make lock    renew both lock files from setup.cfg
+# PYTHON=/path/to/python3.x chooses the interpreter of .venv, else the first suitable one is taken.
+
+ARGS ?=
+PYTEST_ARGS ?=
+PEERS ?=
+PYTHON ?=
+export PYTHON PEERS
+
+VENV := .venv/bin/python
+ROOMS := rooya.py handlers providers limits store
+
+.PHONY: run test lint bench lock
+
+run:
+	@.ci/venv runtime
+	@exec $(VENV) rooya.py serve $(ARGS)
+
+test:
+	@.ci/machine python redis-server nginx node npm
+	@.ci/venv dev
+	@.ci/node-sdk
+	@exec $(VENV) -m pytest $(PYTEST_ARGS)
+
+lint:
+	@.ci/machine python
+	@.ci/venv dev
+	@$(VENV) -m ruff check --quiet .
+	@$(VENV) -m ruff format --check --quiet . || { $(VENV) -m ruff format --check .; exit 1; }
+	@$(VENV) -m mypy --no-error-summary $(ROOMS)
+
+bench:
+	@.ci/machine python nginx wrk
+	@.ci/venv dev
+	@exec $(VENV) tests/bench/run.py $(ARGS)
+
+lock:
+	@.ci/venv dev
+	@.ci/lock
