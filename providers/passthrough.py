@@ -77,7 +77,7 @@ class PassThrough(Decoder):
         OpenAI's own chunks all say `"usage":null` once usage was asked for: no reason to parse them.
         """
         if not self._has_data:
-            self._has_data = b"data" in block and bool(sse.events(block))
+            self._has_data = any(not data.startswith(b"[DONE]") for data in sse.events(block))
         if _FINISH.search(block) is not None:
             self._finished += len(_FINISH.findall(block))
         if b"[DONE]" in block or b"error" in block:
@@ -106,6 +106,9 @@ class PassThrough(Decoder):
         for event in sse.split(block):
             data = b"".join(sse.events(event))
             if data.startswith(b"[DONE]"):
+                if not self._has_data:
+                    self.failure = self.adapter.failures.no_answer()
+                    break
                 passed += (self.last_words(), event)
                 self.done = True
                 break

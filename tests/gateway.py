@@ -1,0 +1,131 @@
+"""The real gateway as a process: `rooya.py serve` on a free port, its keys made by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parent.parent
+STOP_SECONDS = 20
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Gateway:
+    """`with Gateway(directory, toml) as gateway:`; toml "" = no configuration at all."""
+
+    def __init__(self, directory: Path, toml: str = "", *, environ: dict[str, str] | None = None) -> None:
+        self.directory = directory
+        self.data_dir = directory / "data"
+        self.port = free_port()
+        self.log = directory / "gateway.log"
+        self._config: list[str] = []
+        if toml:
+            (directory / "gateway.toml").write_text(toml)
+            self._config = ["--config", str(directory / "gateway.toml")]
+        self._environ = {"PATH": os.environ["PATH"], "HOME": str(directory), **(environ or {})}
+
+    def __enter__(self) -> Self:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self._command("serve", "--port", str(self.port)),
+                cwd=self.directory,
+                env=self._environ,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        end = time.monotonic() + 30
+        while not self._is_up():
+            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+        self.key = self.run("keys", "create", "--name", "test")["key"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                status = self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
+            assert status == 0, self.log.read_text()
+        text = self.log.read_text()
+        assert "Traceback" not in text and "ERROR" not in text, text
+
+    def run(self, *arguments: str) -> Any:
+        """A verb of the command line; its JSON."""
+        result = subprocess.run(
+            self._command(*arguments, "--json"),
+            cwd=self.directory,
+            env=self._environ,
+            capture_output=True,
+            timeout=30,
+        )
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the process."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
+
+    def connect(self) -> socket.socket:
+        """A raw connection."""
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def post(self, path: str, payload: Any) -> tuple[int, dict[str, str], bytes]:
+        """A request by hand: status, headers in lower case, whole body."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, _lower(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _lower(error.headers), error.read()
+
+    def _command(self, *arguments: str) -> list[str]:
+        verb = 2 if arguments[0] in ("keys", "users") else 1
+        common = [*self._config, "--data-dir", str(self.data_dir)]
+        return [sys.executable, str(ROOT / "rooya.py"), *arguments[:verb], *common, *arguments[verb:]]
+
+    def _is_up(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def toml(base_url: str, more: str = "") -> str:
+    """A configuration with one provider, the fake one."""
+    provider = f'[[providers]]\nname = "fake"\nkind = "openai_compatible"\nbase_url = "{base_url}"\n'
+    return f'{more}\n{provider}api_keys = ["fake-vendor-secret"]\n'

@@ -1,0 +1,36 @@
+"""P5, R-18: a slow client slows the vendor; the gateway holds next to nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tests.fakes.vendor import Vendor, stream
+from tests.gateway import Gateway
+
+MIB = 1024 * 1024
+
+
+def test_a_client_at_1_kb_a_second_of_a_200_mb_stream_costs_less_than_16_mib(
+    gateway: Gateway, vendor: Vendor
+) -> None:
+    event = (
+        b"data: "
+        + json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 65536}}]}).encode()
+        + b"\n\n"
+    )
+    vendor.answers["m"] = stream(*[event] * 3200)
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {gateway.key}\r\n"
+    before = gateway.rss_bytes()
+    with gateway.connect() as sock:
+        sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        most = 0
+        began = time.monotonic()
+        for _ in range(16):
+            assert len(sock.recv(256)) > 0
+            most = max(most, gateway.rss_bytes())
+            time.sleep(0.25)  # the pace of the client, not a wait for something
+        assert time.monotonic() - began >= 4
+        assert most - before < 16 * MIB
+        assert vendor.last().sent_bytes < 40 * MIB
