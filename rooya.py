@@ -6,6 +6,7 @@ It knows every room and no request. Everything is built here and handed down by 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -41,13 +43,15 @@ log = logging.getLogger("rooya")
 DEMO: Final = ProviderSpec(name="demo", kind="demo")
 LATER: Final = {"ANTHROPIC_API_KEY": "Anthropic", "GEMINI_API_KEY": "Gemini", "GOOGLE_API_KEY": "Gemini"}
 REDIS_WAIT_SECONDS: Final = 0.25
+GC_THRESHOLDS: Final = (20_000, 20, 20)  # a call makes a hundred containers and no cycles worth hurrying for
 
 
 class Gateway:
-    """One serving process: `start`, `wait`, `stop`."""
+    """One serving process: `start`, `wait`, `drain`. What it opens is closed by `closing`, last opened first."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, closing: AsyncExitStack) -> None:
         self._settings = settings
+        self._closing = closing
         self._started_at = time.monotonic()
         self._stop = asyncio.Event()
         self.places: list[str] = []
@@ -56,15 +60,23 @@ class Gateway:
         """Open everything and listen. Raises what `commands.REFUSALS` names, and OSError."""
         settings = self._settings
         self.router = build_router(settings)
-        self._database = await Database.open(settings.server.data_dir / "rooya.db")
+        closing = self._closing
+        database = await Database.open(settings.server.data_dir / "rooya.db")
+        closing.push_async_callback(database.close)
         cookie_secret(settings.server.data_dir)
-        self.keys = ApiKeys(self._database, settings.limits.tiers)
-        self._redis = redis_client(settings.limits.redis_url)
-        self._keyring = Keyring(self.keys, redis=self._redis)
+        self.keys = ApiKeys(database, settings.limits.tiers)
+        redis = redis_client(settings.limits.redis_url)
+        if redis is not None:
+            closing.push_async_callback(redis.aclose)
+        self._keyring = Keyring(self.keys, redis=redis)
+        closing.push_async_callback(self._keyring.close)
         await self._keyring.start()
         self._transport = Transport()
+        closing.push_async_callback(self._transport.close)
         self._server = self._build_server()
         await self._listen()
+        gc.freeze()  # what start-up made lives on: the collector need not walk it again and again
+        gc.set_threshold(*GC_THRESHOLDS)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -72,14 +84,16 @@ class Gateway:
     def _build_server(self) -> Server:
         settings = self._settings
         patience = Patience(settings.timeouts.request_s, settings.timeouts.stream_s, settings.retry.retries)
+        authenticator = Authenticator(self._keyring)
         inference = Inference(
-            authenticator=Authenticator(self._keyring),
+            authenticator=authenticator,
             relay=Relay(router=self.router, transport=self._transport, patience=patience),
             is_strict=settings.compat.strict_params,
         )
         rooms = Rooms(
             inference=inference,
             router=self.router,
+            catalog_guard=None if settings.server.public_catalog else authenticator,
             state=self.state,
             uptime_seconds=lambda: time.monotonic() - self._started_at,
         )
@@ -111,15 +125,10 @@ class Gateway:
         """Return when the process is told to stop."""
         await self._stop.wait()
 
-    async def stop(self) -> None:
-        """Let what runs finish (streams up to their own bound), then close everything."""
+    async def drain(self) -> None:
+        """Let what runs finish, streams up to their own bound."""
         if not await self._server.drain(self._settings.timeouts.stream_s):
             log.warning("calls were still running at the end of the drain and have been cut")
-        await self._transport.close()
-        await self._keyring.close()
-        if self._redis is not None:
-            await self._redis.aclose()
-        await self._database.close()
 
 
 def build_router(settings: Settings) -> Router:
@@ -180,11 +189,12 @@ def data_dir_option(settings: Settings) -> str:
 
 async def run(settings: Settings, environ: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT."""
-    gateway = Gateway(settings)
-    await gateway.start()
-    await announce(gateway, settings, environ)
-    await gateway.wait()
-    await gateway.stop()
+    async with AsyncExitStack() as closing:
+        gateway = Gateway(settings, closing)
+        await gateway.start()
+        await announce(gateway, settings, environ)
+        await gateway.wait()
+        await gateway.drain()
 
 
 def serve(options: Namespace, world: commands.World) -> int:

@@ -39,12 +39,9 @@ class Authenticator:
         digest = sha256(authorization[7:].strip()).digest()
         return digest, self._keyring.find(digest, time.time())
 
-    async def authenticate(self, exchange: Exchange) -> ApiKey:
-        """The key of a request. Raises Refused, KeyRefused, StoreUnavailable."""
-        digest, key = self.find(exchange.head.field(b"authorization"))
-        if key is None:
-            key = await self._keyring.lookup(digest, time.time())
-        return key
+    async def look_up(self, digest: bytes) -> ApiKey:
+        """The key where memory has it not. Raises KeyRefused, StoreUnavailable."""
+        return await self._keyring.lookup(digest, time.time())
 
 
 class Inference:
@@ -56,7 +53,9 @@ class Inference:
         self._is_strict = is_strict
 
     async def serve(self, exchange: Exchange, operation: str) -> None:
-        key = await self._authenticator.authenticate(exchange)
+        digest, key = self._authenticator.find(exchange.head.field(b"authorization"))
+        if key is None:
+            key = await self._authenticator.look_up(digest)
         body = await exchange.read_body()
         payload = parse(body)
         validate(operation, payload, strict=self._is_strict)

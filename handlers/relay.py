@@ -7,11 +7,10 @@ has reached the client and only for failures that say so; past the deadline noth
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from handlers.errors import Refused
 from providers.adapter import Codec, Decoder
@@ -126,16 +125,20 @@ class Relay:
         self._transport = transport
         self._patience = patience
 
-    async def fetch(self, call: Call, allowed: frozenset[str] | None) -> Answered:
+    def fetch(self, call: Call, allowed: frozenset[str] | None) -> Coroutine[Any, Any, Answered]:
         """A whole answer. allowed: the models of the key, None = any.
 
         Raises Refused(`model_not_allowed`), ModelNotFound, OperationNotOffered, Unsupported, ProviderError.
         """
-        return await self._try_each(call, allowed, self._fetch_from, self._patience.request_s)
+        spec = self._router.model_spec(call.model)
+        seconds = self._patience.request_s if spec is None or spec.request_s is None else spec.request_s
+        return self._try_each(call, allowed, self._fetch_from, seconds)
 
-    async def open(self, call: Call, allowed: frozenset[str] | None) -> Stream:
+    def open(self, call: Call, allowed: frozenset[str] | None) -> Coroutine[Any, Any, Stream]:
         """A stream whose first event is there. Raises as `fetch` does."""
-        return await self._try_each(call, allowed, self._open_at, self._patience.stream_s)
+        spec = self._router.model_spec(call.model)
+        seconds = self._patience.stream_s if spec is None or spec.stream_s is None else spec.stream_s
+        return self._try_each(call, allowed, self._open_at, seconds)
 
     async def _try_each(
         self,
@@ -148,20 +151,18 @@ class Relay:
             raise Refused("model_not_allowed", param="model")
         targets = self._router.targets(call.model, call.operation)
         deadline = asyncio.get_running_loop().time() + seconds
-        attempts = self._patience.retries + 1
-        remaining = deque(targets)
-        while True:
-            target = remaining.popleft()
-            attempts -= 1
+        at = 0
+        for tries in range(self._patience.retries, -1, -1):
             try:
-                return await attempt(call, target, deadline)
+                return await attempt(call, targets[at], deadline)
             except ProviderError as failure:
-                if failure.is_learned:
-                    remaining.appendleft(target)
-                elif not failure.retryable:
+                if not failure.is_learned:
+                    at += 1
+                    if not failure.retryable:
+                        raise
+                if not tries or at == len(targets):
                     raise
-                if not remaining or not attempts:
-                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     async def _fetch_from(self, call: Call, target: Target, deadline: float) -> Answered:
         adapter = target.adapter

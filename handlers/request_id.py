@@ -14,12 +14,14 @@ class RequestIds:
     def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
         self._start = secrets.token_hex(5)
-        self._latest_ms = 0
+        self._latest_ms = -1
+        self._prefix = ""
         self._count = 0
 
     def next(self) -> str:
         now_ms = self._clock_ns() // 1_000_000
         if now_ms > self._latest_ms:
             self._latest_ms = now_ms
+            self._prefix = f"{now_ms:012x}{self._start}"
         self._count = (self._count + 1) & 0xFFFFFFFF
-        return f"{self._latest_ms:012x}{self._start}{self._count:08x}"
+        return f"{self._prefix}{self._count:08x}"

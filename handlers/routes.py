@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine
 from tornado.web import Application
@@ -13,7 +13,7 @@ from handlers.base import NotFoundHandler
 from handlers.errors import Refused, answer
 from handlers.exchange import Exchange
 from handlers.health import HealthHandler
-from handlers.inference import Inference
+from handlers.inference import Authenticator, Inference
 from handlers.models import ModelHandler, ModelsHandler
 from providers.router import Router
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS
@@ -31,6 +31,7 @@ class Rooms:
 
     inference: Inference
     router: Router
+    catalog_guard: Authenticator | None  # None = the catalogue is open to all
     state: Callable[[], str]
     uptime_seconds: Callable[[], float]
 
@@ -38,12 +39,12 @@ class Rooms:
 def application(rooms: Rooms) -> Application:
     """Everything that is not hot."""
     health = {"state": rooms.state, "uptime_seconds": rooms.uptime_seconds}
-    router = {"router": rooms.router}
+    catalog = {"router": rooms.router, "guard": rooms.catalog_guard}
     return Application(
         [
             (r"/health", HealthHandler, health),
-            (r"/v1/models", ModelsHandler, router),
-            (r"/v1/models/(.+)", ModelHandler, router),
+            (r"/v1/models", ModelsHandler, catalog),
+            (r"/v1/models/(.+)", ModelHandler, catalog),
         ],
         default_handler_class=NotFoundHandler,
         log_function=lambda handler: None,
@@ -57,15 +58,17 @@ class Routes:
         self._serve = rooms.inference.serve
         self._application = application(rooms)
 
-    async def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         operation = HOT.get(exchange.head.path)
         if operation is None:
-            await self._serve_by_tornado(exchange)
-        elif exchange.head.method == "POST":
-            await self._serve(exchange, operation)
-        else:
-            refusal = answer(Refused("method_not_allowed"))
-            exchange.respond(405, refusal.body, refusal.headers + b"Allow: POST\r\n")
+            return self._serve_by_tornado(exchange)
+        if exchange.head.method == "POST":
+            return self._serve(exchange, operation)
+        return self._refuse_method(exchange)
+
+    async def _refuse_method(self, exchange: Exchange) -> None:
+        refusal = answer(Refused("method_not_allowed"))
+        exchange.respond(405, refusal.body, refusal.headers + b"Allow: POST\r\n")
 
     async def _serve_by_tornado(self, exchange: Exchange) -> None:
         head = exchange.head

@@ -28,11 +28,19 @@ def free_port() -> int:
 class Gateway:
     """`with Gateway(directory, toml) as gateway:`; toml "" = no configuration at all."""
 
-    def __init__(self, directory: Path, toml: str = "", *, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        toml: str = "",
+        *,
+        environ: dict[str, str] | None = None,
+        unix: Path | None = None,
+    ) -> None:
         self.directory = directory
         self.data_dir = directory / "data"
         self.port = free_port()
         self.log = directory / "gateway.log"
+        self.unix = unix
         self._config: list[str] = []
         if toml:
             (directory / "gateway.toml").write_text(toml)
@@ -114,6 +122,8 @@ class Gateway:
         return [sys.executable, str(ROOT / "rooya.py"), *arguments[:verb], *common, *arguments[verb:]]
 
     def _is_up(self) -> bool:
+        if self.unix is not None:
+            return self.unix.is_socket()
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1) as answer:
                 return bool(answer.status == 200)
