@@ -43,11 +43,11 @@ log = logging.getLogger("rooya")
 DEMO: Final = ProviderSpec(name="demo", kind="demo")
 LATER: Final = {"ANTHROPIC_API_KEY": "Anthropic", "GEMINI_API_KEY": "Gemini", "GOOGLE_API_KEY": "Gemini"}
 REDIS_WAIT_SECONDS: Final = 0.25
-GC_THRESHOLDS: Final = (20_000, 20, 20)  # a call makes a hundred containers and no cycles worth hurrying for
+GC_THRESHOLDS: Final = (100_000, 20, 100)  # calls make many containers, hardly a cycle
 
 
 class Gateway:
-    """One serving process: `start`, `wait`, `drain`. What it opens is closed by `closing`, last opened first."""
+    """One serving process: `start`, `wait`, `drain`. `closing` closes what it opened, the last first."""
 
     def __init__(self, settings: Settings, closing: AsyncExitStack) -> None:
         self._settings = settings
@@ -85,9 +85,10 @@ class Gateway:
         settings = self._settings
         patience = Patience(settings.timeouts.request_s, settings.timeouts.stream_s, settings.retry.retries)
         authenticator = Authenticator(self._keyring)
+        clock = asyncio.get_running_loop().time
         inference = Inference(
             authenticator=authenticator,
-            relay=Relay(router=self.router, transport=self._transport, patience=patience),
+            relay=Relay(router=self.router, transport=self._transport, patience=patience, clock=clock),
             is_strict=settings.compat.strict_params,
         )
         rooms = Rooms(

@@ -53,9 +53,11 @@ class Adapter:
     """One configured provider's dialect. `operations` maps an operation's name to its codec.
 
     local: it answers by itself, by `answer` and `stream`, and has neither codecs nor a wire.
+    models: all that a local adapter serves.
     """
 
     local: ClassVar[bool] = False
+    models: ClassVar[tuple[str, ...]] = ()
     operations: ClassVar[Mapping[str, type[Codec]]] = {}
 
     def codec(self, operation: str) -> Codec | None:

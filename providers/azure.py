@@ -42,8 +42,9 @@ class Deployment(OpenAICodec):
 class Decoder(PassThrough):
     """Leaves out the filter's chunks."""
 
-    def is_plain(self, block: bytes) -> bool:
-        return super().is_plain(block) and b'"choices":[]' not in block
+    def plain_length(self, block: bytes) -> int:
+        plain = super().plain_length(block)
+        return plain if b'"choices":[]' not in block else 0
 
     def parse(self, event: bytes, data: bytes) -> dict[str, Any] | None:
         return load(data) if b'"choices":[]' in data else super().parse(event, data)

@@ -36,6 +36,7 @@ class DemoAdapter(Adapter):
     """Answers by itself; `clock` gives Unix seconds."""
 
     local: ClassVar[bool] = True
+    models: ClassVar[tuple[str, ...]] = (MODEL,)
 
     def __init__(self, spec: ProviderSpec, vendor: Vendor, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 from providers.errors import Unsupported
 from providers.openai import EmbeddingsCodec, OpenAICodec, dump
-from providers.repairs import RepairingAdapter, RepairingChatCodec
+from providers.repairs import RepairingAdapter, RepairingChatCodec, dicts
 from providers.types import CHAT, EMBEDDINGS, Call, Reply
 
 MESSAGE_FIELDS: Final = {
@@ -62,7 +62,7 @@ class Embeddings(EmbeddingsCodec):
         if call.payload.get("encoding_format") != "base64":
             return super().decode(call, body)
         payload = self.parse(body)
-        for item in payload["data"]:
+        for item in dicts(payload["data"]):
             if isinstance(item.get("embedding"), list):
                 item["embedding"] = _base64(item["embedding"])
         return Reply(dump(payload), self.adapter.usage(payload.get("usage")))
@@ -78,12 +78,12 @@ class Adapter(RepairingAdapter):
     def repair_messages(self, payload: dict[str, Any]) -> bool:
         """Content in parts: thinking becomes reasoning_content, text is joined."""
         is_changed = False
-        for choice in payload.get("choices") or ():
-            message = choice.get("delta") or choice.get("message") or {}
-            parts = message.get("content")
-            if isinstance(parts, list):
-                thinking = "".join(_text(part.get("thinking")) for part in parts if isinstance(part, dict))
-                message["content"] = _text([p for p in parts if "thinking" not in p]) or None
+        for choice in dicts(payload.get("choices")):
+            message = choice.get("delta") or choice.get("message")
+            if isinstance(message, dict) and isinstance(message.get("content"), list):
+                parts = dicts(message["content"])
+                thinking = "".join(_text(part.get("thinking")) for part in parts)
+                message["content"] = _text([part for part in parts if "thinking" not in part]) or None
                 if thinking:
                     message["reasoning_content"] = thinking
                 is_changed = True
@@ -116,7 +116,7 @@ def short_id(call_id: Any) -> Any:
 def _text(parts: Any) -> str:
     if isinstance(parts, str):
         return parts
-    texts = [part.get("text") for part in parts or () if isinstance(part, dict)]
+    texts = [part.get("text") for part in dicts(parts)]
     return "".join(text for text in texts if isinstance(text, str))
 
 

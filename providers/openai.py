@@ -114,6 +114,7 @@ class OpenAICodec(Codec):
     # The answer
 
     def decode(self, call: Call, body: bytes) -> Reply:
+        """Whole answers are framed, so one that ends as JSON does and names no error is taken for JSON."""
         if b'"error"' not in body and self.answer_field in body:
             reported = usage_at_end(body)
             if reported is not None:
@@ -228,7 +229,9 @@ def _is_about_usage(body: bytes) -> bool:
 
 
 def join(base_url: str, path: str) -> str:
-    """A path below a base URL; a query of the base URL stays at the end."""
+    """A path below a base URL; a query of the base URL stays at the end. Raises ValueError."""
+    if not base_url.isascii() or any(char <= " " for char in base_url):
+        raise ValueError("a URL is printable ASCII")
     parts = urlsplit(base_url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
 

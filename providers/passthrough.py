@@ -50,7 +50,10 @@ class PassThrough(Decoder):
         if not blocks:
             return []
         block = blocks[0]
-        return [Chunk(block)] if self.is_plain(block) else self._read(block)
+        plain = self.plain_length(block)
+        if plain == len(block):
+            return [Chunk(block)]
+        return ([Chunk(block[:plain])] if plain else []) + self._read(block[plain:])
 
     def close(self) -> list[Chunk]:
         if self.is_over():
@@ -71,19 +74,25 @@ class PassThrough(Decoder):
     def is_over(self) -> bool:
         return self.done or self.failure is not None
 
-    def is_plain(self, block: bytes) -> bool:
-        """Is there nothing in it but pieces of the answer? Also notes which choices finish.
+    def plain_length(self, block: bytes) -> int:
+        """How many bytes of whole events at its front are nothing but pieces of the answer.
 
-        OpenAI's own chunks all say `"usage":null` once usage was asked for: no reason to parse them.
+        Also notes which choices finish.
         """
         if not self._has_data:
-            self._has_data = any(not data.startswith(b"[DONE]") for data in sse.events(block))
+            self._has_data = block.startswith(b"data: {") or any(
+                data and not data.startswith(b"[DONE]") for data in sse.events(block)
+            )
         if _FINISH.search(block) is not None:
             self._finished += len(_FINISH.findall(block))
-        if b"[DONE]" in block or b"error" in block:
-            return False
-        mentions = block.count(b'"usage"')
-        return not mentions or mentions == block.count(b'"usage":null')
+        places = (block.find(b"[DONE]"), block.find(b"error"), _find_usage(block))
+        first = min((place for place in places if place >= 0), default=-1)
+        if first < 0:
+            return len(block)
+        if b"\r" in block:
+            return 0
+        end = block.rfind(b"\n\n", 0, first)
+        return end + 2 if end >= 0 else 0
 
     def parse(self, event: bytes, data: bytes) -> dict[str, Any] | None:
         """The event's JSON where it may be more than a piece of the answer."""
@@ -145,17 +154,21 @@ class PassThrough(Decoder):
         """An event whose last line end never came, or an error that is no event at all."""
         rest = self._splitter.rest()
         data = b"".join(sse.events(rest))
-        if data.startswith(b"[DONE]"):
-            self.done = True
-            last_words = self.last_words()
-            return [Chunk(last_words + DONE)]
         payload = load(data or rest)
-        if payload is None:
+        if payload is None and not data.startswith(b"[DONE]"):
             return []
         if not data:
             self.failure = self._find_failure(b"", payload)
             return []
         return self.feed(b"\n\n")
+
+
+def _find_usage(block: bytes) -> int:
+    """Where usage is reported, -1 if nowhere. OpenAI's chunks all say `"usage":null` once it was asked."""
+    at = block.find(b'"usage"')
+    while at >= 0 and block.startswith(b'"usage":null', at):
+        at = block.find(b'"usage"', at + 7)
+    return at
 
 
 def load(data: bytes) -> dict[str, Any] | None:

@@ -91,7 +91,7 @@ class Origin:
 
     def release(self, connection: Connection) -> None:
         """A connection is free again: it goes to the first who waits, or to the idle ones."""
-        if not self._hand_over(connection):
+        if not self._waiting or not self._hand_over(connection):
             connection.state = IDLE
             self.idle.append(connection)
 

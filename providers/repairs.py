@@ -97,12 +97,12 @@ class Repairs:
     def whole(self, payload: dict[str, Any]) -> bool:
         """Put a whole answer right in place; was there anything to do? Raises ProviderError."""
         is_changed = False
-        for choice in _dicts(payload.get("choices")):
+        for choice in dicts(payload.get("choices")):
             message = choice.get("message")
             calls: list[dict[str, Any]] = []
             if isinstance(message, dict):
                 is_changed = self._repair_reasoning(message) or is_changed
-                calls = _dicts(message.get("tool_calls"))
+                calls = dicts(message.get("tool_calls"))
                 if TOOL_CALLS in self._names:
                     repaired = [self._repair_whole_call(call, place) for place, call in enumerate(calls)]
                     is_changed = any(repaired) or is_changed
@@ -115,7 +115,7 @@ class Repairs:
         if type(payload.get("created")) is float:
             payload["created"] = int(payload["created"])
             is_changed = True
-        for choice in _dicts(payload.get("choices")):
+        for choice in dicts(payload.get("choices")):
             index = choice["index"] if type(choice.get("index")) is int else 0
             seen = self.choices.setdefault(index, Choice(f"call_{self._request_id}"))
             seen.template = seen.template or payload
@@ -156,7 +156,7 @@ class Repairs:
                 delta["role"] = "assistant"
                 is_changed = True
             seen.has_role = True
-        for position, piece in enumerate(_dicts(delta.get("tool_calls"))):
+        for position, piece in enumerate(dicts(delta.get("tool_calls"))):
             if TOOL_CALLS in self._names:
                 is_changed = seen.repair_call(piece, position) or is_changed
             else:
@@ -168,7 +168,7 @@ class Repairs:
             return False
         text = message.get("reasoning")
         if not isinstance(text, str) or not text:
-            details = _dicts(message.get("reasoning_details"))
+            details = dicts(message.get("reasoning_details"))
             text = "".join(part["text"] for part in details if isinstance(part.get("text"), str))
         if not text:
             return False
@@ -212,9 +212,9 @@ class RepairingDecoder(PassThrough):
         self._host = adapter
         self._repairs = Repairs(adapter.vendor.repairs, call.request_id)
 
-    def is_plain(self, block: bytes) -> bool:
-        super().is_plain(block)  # it takes note of the end
-        return False
+    def plain_length(self, block: bytes) -> int:
+        super().plain_length(block)  # it takes note of the end
+        return 0
 
     def parse(self, event: bytes, data: bytes) -> dict[str, Any] | None:
         return load(data) if data else None
@@ -261,5 +261,6 @@ class RepairingAdapter(OpenAIAdapter):
         return False
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; nothing else that a host may have put there."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

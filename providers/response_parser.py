@@ -152,7 +152,8 @@ class Connection(asyncio.Protocol):
         self._timeouts = timeouts
         self._deadline = deadline
         self._response = response
-        transport = cast("asyncio.Transport", self._transport)
+        transport = self._transport
+        assert transport is not None
         if size <= JOINED_BYTES:
             transport.write(head + body)
         else:
@@ -267,16 +268,16 @@ class Connection(asyncio.Protocol):
                 return
             response.begin(self._head)
             self._head = b""
+        self._response = None
         parts = self.parts
         rest = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        self._response = None
         response.settle(rest, None)
         self._return(may_reuse)
 
     def _return(self, may_reuse: bool) -> None:
         """Back to the pool, if the next answer on this connection can only be the one that was asked for."""
-        if may_reuse and self._keeps_alive and not self._has_unsent():
+        if may_reuse and self._keeps_alive and not (self._may_be_unsent and self._has_unsent()):
             self._is_used = True
             self._has_moved = True
             if self._is_paused:
@@ -287,7 +288,7 @@ class Connection(asyncio.Protocol):
 
     def _has_unsent(self) -> bool:
         """Did the vendor answer before it read the whole request?"""
-        return self._may_be_unsent and cast("asyncio.Transport", self._transport).get_write_buffer_size() > 0
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def _receive_unwanted(self, data: bytes) -> None:
         """Bytes that no caller waits for: the rest of a drained body, or what nobody asked for."""
@@ -375,8 +376,8 @@ def head_length(data: bytes) -> int:
     """Where the head of the final answer ends, in bytes that hold all of it and the interim ones before."""
     end = start = 0
     while True:
-        while data.startswith(b"\r\n", start):  # llhttp skips empty lines before a status line
-            start += 2
+        while data.startswith((b"\r", b"\n"), start):  # llhttp skips empty lines before a status line
+            start += 1
         end = data.index(b"\r\n\r\n", start) + 4
         if not data.startswith(b"1", start + len("HTTP/1.1 ")):
             return end

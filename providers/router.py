@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from cachetools import FIFOCache
 
-from providers import demo, loader
+from providers import loader
 from providers.adapter import Adapter
 from providers.catalog import Catalog, PublicModel
 from providers.errors import ModelNotFound, OperationNotOffered, ProviderMisconfigured
@@ -35,7 +35,7 @@ class Provider:
     kind: str
     adapter: Adapter
     base_url: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 class Entry:
@@ -124,7 +124,7 @@ class Router:
         self._routes: FIFOCache[tuple[str, str], Route] = FIFOCache(MAX_ROUTES)
         real = [provider for provider in providers.values() if not provider.adapter.local]
         self._only_provider = real[0] if len(real) == 1 else None
-        self._demo = next((provider for provider in providers.values() if provider.adapter.local), None)
+        self._local = [provider for provider in providers.values() if provider.adapter.local]
 
     @classmethod
     def from_specs(
@@ -167,8 +167,9 @@ class Router:
         served = frozenset(provider.kind for provider in self._providers.values())
         for row in self._catalog.listed(served, self._today()):
             found.setdefault(row.id, PublicModel(row.id, created, row.provider))
-        if self._demo is not None:
-            found.setdefault(demo.MODEL, PublicModel(demo.MODEL, created, self._demo.name))
+        for provider in self._local:
+            for name in provider.adapter.models:
+                found.setdefault(name, PublicModel(name, created, provider.name))
         return list(found.values())
 
     def model(self, model_id: str) -> PublicModel:
@@ -207,12 +208,12 @@ class Router:
         owning = [provider for provider in self._providers.values() if provider.kind in owners]
         if owning:
             return [entry for provider in owning for entry in self._served(provider, name)]
-        if self._demo is not None and name == demo.MODEL:
-            return self._served(self._demo, name)
-        return self._served(self._only_provider, name) if self._only_provider is not None else []
+        serving = next((provider for provider in self._local if name in provider.adapter.models), None)
+        provider = serving or self._only_provider
+        return self._served(provider, name) if provider is not None else []
 
     def _served(self, provider: Provider, model: str) -> list[Entry]:
-        if provider.adapter.local and model != demo.MODEL:
+        if provider.adapter.local and model not in provider.adapter.models:
             return []
         return [self._entry(TargetSpec(provider.name, model), self._timeouts)]
 
@@ -236,8 +237,8 @@ def _build(spec: ProviderSpec) -> Provider:
         raise ProviderMisconfigured(f"{where}: kind", f"'{spec.kind}' is not known{hint}")
     if row.needs_secret and not any(spec.secrets):
         raise ProviderMisconfigured(f"{where}: api_keys", "at least one is needed")
-    base_url = spec.base_url or row.base_url or ""
-    if not base_url and row.name != "demo":
+    base_url = spec.base_url or row.base_url
+    if base_url is None:
         raise ProviderMisconfigured(f"{where}: base_url", "this kind of provider needs one")
     try:
         adapter = loader.build(spec)
@@ -245,7 +246,8 @@ def _build(spec: ProviderSpec) -> Provider:
         # The error may quote what it was given, a secret among it.
         message = "neither is a URL that can be called nor an api_key fit for a header"
         raise ProviderMisconfigured(f"{where}: base_url", message) from error
-    return Provider(spec.name, spec.kind, adapter, base_url, spec.secrets or ("",))
+    secrets = tuple(secret for secret in spec.secrets if secret)
+    return Provider(spec.name, spec.kind, adapter, base_url, secrets or ("",))
 
 
 def _check(model: ModelSpec, providers: dict[str, Provider]) -> None:

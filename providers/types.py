@@ -20,7 +20,7 @@ EMBEDDINGS = "embeddings"
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Bounds of one upstream attempt in seconds, 0 = no bound of its own (the call's deadline always holds)."""
+    """Bounds of one attempt in seconds, 0 = none of its own (the call's deadline always holds)."""
 
     connect_s: float = 5.0
     first_byte_s: float = 0.0
@@ -74,7 +74,7 @@ class Endpoint:
 
     @classmethod
     def from_url(cls, method: str, url: str, headers: tuple[tuple[str, str], ...]) -> Endpoint:
-        """Render an absolute http(s) URL and headers. Raises ValueError on a URL or header that would not be HTTP."""
+        """Render an absolute http(s) URL and headers. Raises ValueError on what would not be HTTP."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("not an http(s) URL")

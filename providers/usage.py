@@ -7,9 +7,11 @@ itself tells, by which sum its total is; only where it does not, the vendor's ro
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from providers.types import Usage
+
+NUMBERS: Final = (int, float)  # a boolean is none
 
 
 def from_openai(reported: Any, *, reasoning_is_beside: bool = False) -> Usage | None:
@@ -22,7 +24,7 @@ def from_openai(reported: Any, *, reasoning_is_beside: bool = False) -> Usage | 
     prompt = reported.get("prompt_tokens")
     completion = reported.get("completion_tokens")
     total = reported.get("total_tokens")
-    if prompt is None and completion is None and total is None:
+    if type(prompt) is not int and not any(type(value) in NUMBERS for value in (prompt, completion, total)):
         return None
     usage = Usage(_count(prompt), _count(completion))
     if prompt is None:

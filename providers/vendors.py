@@ -87,7 +87,7 @@ OPENAI_FAMILIES: Final = (
         Quirks(drops=SAMPLING, renames=NEW_CAP, spared_without_effort=True, default_effort="none"),
     ),
     (
-        re.compile(r"(?:ft:)?gpt-(?:[5-9]|[1-9]\d)(?!\d)"),
+        re.compile(r"(?:ft:)?gpt-(?:[5-9]|1\d)(?!\d)"),
         Quirks(drops=SAMPLING, renames=NEW_CAP, spared_without_effort=True),
     ),
 )
@@ -197,9 +197,7 @@ _ROWS: Final = (
         ("CEREBRAS_API_KEY",),
         operations=frozenset((CHAT, COMPLETIONS)),
         include_usage=False,  # it comes with the last chunk anyway
-        quirks=Quirks(
-            drops=PENALTIES | {"logit_bias", "stream_options"}, refuses=frozenset(("n",)), system_role=True
-        ),
+        quirks=Quirks(drops=PENALTIES | {"logit_bias"}, refuses=frozenset(("n",)), system_role=True),
         repairs=frozenset((REASONING,)),
     ),
     Vendor(
@@ -209,9 +207,7 @@ _ROWS: Final = (
         operations=frozenset((CHAT,)),
         include_usage=False,  # it comes with every chunk anyway
         quirks=Quirks(
-            drops=frozenset(
-                ("logit_bias", "seed", "tool_choice", "parallel_tool_calls", "functions", "stream_options")
-            ),
+            drops=frozenset(("logit_bias", "seed", "tool_choice", "parallel_tool_calls", "functions")),
             refuses=frozenset(("n", "tools")),
             system_role=True,
             nameless=True,
@@ -250,7 +246,7 @@ _ROWS: Final = (
     ),
     Vendor("lmstudio", "http://localhost:1234/v1", needs_secret=False, quirks=AS_SYSTEM),
     Vendor("openai_compatible", needs_secret=False),
-    Vendor("demo", needs_secret=False),
+    Vendor("demo", "", needs_secret=False),
 )
 ROWS: Final[Mapping[str, Vendor]] = MappingProxyType({row.name: row for row in _ROWS})
 

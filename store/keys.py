@@ -181,10 +181,11 @@ class ApiKeys:
                 "DELETE FROM api_key_secrets WHERE key_id = ? AND expires_at <= ?", (key_id, now)
             )
             if grace_seconds:
+                ends = now + grace_seconds
                 await transaction.execute(
-                    "UPDATE api_key_secrets SET expires_at = min(coalesce(expires_at, ?2), ?2) "
-                    "WHERE key_id = ?1",
-                    (key_id, now + grace_seconds),
+                    "UPDATE api_key_secrets SET expires_at = min(coalesce(expires_at, ?), ?) "
+                    "WHERE key_id = ?",
+                    (ends, ends, key_id),
                 )
             else:
                 await transaction.execute("DELETE FROM api_key_secrets WHERE key_id = ?", (key_id,))

@@ -38,7 +38,8 @@ def test_migrations_are_applied_once_and_numbered_without_a_gap(tmp_path: Path) 
 
 
 def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from store.database import prepare; prepare(Path({str(tmp_path / 'rooya.db')!r}))"
+    path = str(tmp_path / "rooya.db")
+    code = f"from pathlib import Path; from store.database import prepare; prepare(Path({path!r}))"
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
     assert [process.wait(30) for process in processes] == [0, 0, 0, 0]
 

@@ -1,0 +1,37 @@
+"""DeepSeek: thinking, its way back, and schemas in words."""
+
+from __future__ import annotations
+
+import json
+
+from tests.providers.calling import HELLO, encode, make_call, sent
+
+
+def test_deepseek_thinks_unless_told_not_to() -> None:
+    fields = sent("deepseek", make_call(reasoning_effort="none"))
+    assert fields["thinking"] == {"type": "disabled"} and "reasoning_effort" not in fields
+    call = make_call(reasoning_effort="max")
+    assert encode("deepseek", call).body is call.body
+
+
+def test_deepseeks_calls_come_back_with_their_reasoning() -> None:
+    assistant = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "a", "type": "function", "function": {}}],
+    }
+    messages = [*HELLO, assistant, {"role": "tool", "tool_call_id": "a", "content": "r"}]
+    assert sent("deepseek", make_call(messages=messages))["messages"][1]["reasoning_content"] == " "
+    kept = [*HELLO, {**assistant, "reasoning_content": "because"}]
+    assert sent("deepseek", make_call(messages=kept))["messages"][1]["reasoning_content"] == "because"
+    silent = sent("deepseek", make_call(messages=messages, reasoning_effort="none"))
+    assert "reasoning_content" not in silent["messages"][1]
+
+
+def test_deepseek_is_told_of_a_schema_in_words() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "x": 1}}}
+    request = encode("deepseek", make_call(response_format=wanted))
+    fields = json.loads(request.body)
+    assert fields["response_format"] == {"type": "json_object"}
+    assert '{"type":"object","x":1}' in fields["messages"][0]["content"] and fields["messages"][1:] == HELLO
+    assert request.dropped == ("response_format.json_schema",)
