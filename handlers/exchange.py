@@ -51,8 +51,8 @@ class Exchange(httputil.HTTPConnection):
         self.is_finished = False
         self.is_started = False
         self.is_abandoned = False
-        self.keep_alive = head.is_keep_alive()
-        self.awaits_continue = not self.is_complete and head.expects_continue()
+        self.keep_alive = head.keep_alive
+        self.awaits_continue = not self.is_complete and head.expects_continue
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._parts: list[bytes] = []

@@ -59,20 +59,16 @@ class Inference:
         body = await exchange.read_body()
         payload = parse(body)
         validate(operation, payload, strict=self._is_strict)
+        is_stream = payload.get("stream") is True
         call = Call(
-            operation=operation,
-            model=payload["model"],
-            payload=payload,
-            body=body,
-            stream=payload.get("stream") is True,
-            verbatim=is_verbatim(body),
-            request_id=exchange.request_id,
+            operation, payload["model"], payload, body, is_stream, is_verbatim(body), exchange.request_id
         )
         if call.stream:
             await self._stream(exchange, call, key)
         else:
             answered = await self._relay.fetch(call, key.models)
-            exchange.respond(200, answered.reply.body, JSON + _dropped_field(answered.dropped))
+            headers = JSON + _dropped_field(answered.dropped) if answered.dropped else JSON
+            exchange.respond(200, answered.reply.body, headers)
 
     async def _stream(self, exchange: Exchange, call: Call, key: ApiKey) -> None:
         opened = await self._relay.open(call, key.models)

@@ -37,6 +37,7 @@ from providers.vendors import PLAIN, Vendor
 MAX_REMEMBERED: Final = (
     1024  # endpoints and models, each; forgotten all at once, as more than that is no plan
 )
+OPENING_BYTES: Final = 256  # of an answer: what comes before the first word of the model
 ASK_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 
 _MODEL: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*"(?:[^"\\]|\\.)*"')
@@ -114,8 +115,15 @@ class OpenAICodec(Codec):
     # The answer
 
     def decode(self, call: Call, body: bytes) -> Reply:
-        """Whole answers are framed, so one that ends as JSON does and names no error is taken for JSON."""
-        if b'"error"' not in body and self.answer_field in body:
+        """A framed answer that begins as an answer and ends with its usage is taken for one, unread between.
+
+        Hosts that put an error into a 200 send it in place of an answer, hence before any; searching for it
+        through the whole of every answer would cost as much as all else here.
+        """
+        if (
+            body.find(self.answer_field, 0, OPENING_BYTES) >= 0
+            and body.find(b'"error"', 0, OPENING_BYTES) < 0
+        ):
             reported = usage_at_end(body)
             if reported is not None:
                 return Reply(body, self.adapter.usage(reported))
@@ -264,11 +272,11 @@ def usage_at_end(body: bytes) -> dict[str, Any] | None:
     before it, is one whole object, then the string was a key and exactly one brace was open: the outermost.
     """
     start = body.rfind(b'"usage"')
-    if start < 1 or body[start - 1] == 92:
+    if start < 1 or body[start - 1] == 92 or body[:1] != b"{":
         return None
     try:
         fields = ujson.loads(b"{" + body[start:])
     except ValueError:
         return None
     reported = fields.get("usage") if isinstance(fields, dict) else None
-    return reported if isinstance(reported, dict) and body.lstrip()[:1] == b"{" else None
+    return reported if isinstance(reported, dict) else None

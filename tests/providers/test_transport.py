@@ -46,8 +46,8 @@ def both_loops(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     )
     on_loop.__name__ = test.__name__
     on_loop.__doc__ = test.__doc__
-    loops = [asyncio.new_event_loop, uvloop.new_event_loop]
-    return pytest.mark.parametrize("loop_factory", loops, ids=["asyncio", "uvloop"])(on_loop)
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return pytest.mark.parametrize("loop_factory", loops.values(), ids=loops)(on_loop)
 
 
 async def until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -133,8 +133,7 @@ class Vendor:
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer, len(self.peers))
         self.peers.append(peer)
-        task = asyncio.create_task(self._serve(peer))
-        self._tasks.add(task)
+        self._tasks.add(asyncio.create_task(self._serve(peer)))
 
     async def _serve(self, peer: Peer) -> None:
         try:
@@ -161,12 +160,10 @@ class Vendor:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    script: Script, context: ssl.SSLContext | None = None, **limits: Any
-) -> AsyncIterator[tuple[Vendor, Transport]]:
+async def serving(script: Script, **limits: Any) -> AsyncIterator[tuple[Vendor, Transport]]:
     """A vendor and a transport of the test's own."""
     async with Vendor(script).listening() as vendor:
-        transport = Transport(limits=PoolLimits(**limits), ssl_context=context)
+        transport = Transport(limits=PoolLimits(**limits))
         try:
             yield vendor, transport
         finally:

@@ -15,8 +15,8 @@ from tests.providers.test_transport import FRAMINGS
 CASES = 5000
 TOKENS = (
     b"\r\n", b"\r\n\r\n", b"\n", b"\r", b":", b" ", b"\0", b"\xff", b"0\r\n\r\n", b"HTTP/1.1 ", b"100 ",
-    b"101 ", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Upgrade: x\r\n",
-    b"Connection: upgrade\r\n",
+    b"101 ", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
+    b"Upgrade: x\r\n", b"Connection: upgrade\r\n",
 )  # fmt: skip
 
 
