@@ -43,26 +43,29 @@ class Exchange(httputil.HTTPConnection):
     max_body_bytes: what `read_body` takes; a larger body is refused (Refused `body_too_large`).
     """
 
+    # What most exchanges never change is kept by the class: there is one exchange a request.
+    is_finished = False
+    is_started = False
+    is_abandoned = False
+    is_running = False
+    task: asyncio.Task[None] | None = None
+    _size = 0
+    _is_wanted = False
+    _is_streamed = False
+    _is_chunked = False
+    _waiter: asyncio.Future[None] | None = None
+    _done: asyncio.Future[None] | None = None
+    _close_callback: Callable[[], None] | None = None
+
     def __init__(self, connection: Connection, head: Head, request_id: str, max_body_bytes: int) -> None:
         self.head = head
         self.request_id = request_id
         self.max_body_bytes = max_body_bytes
         self.is_complete = head.length == 0
-        self.is_finished = False
-        self.is_started = False
-        self.is_abandoned = False
         self.keep_alive = head.keep_alive
-        self.awaits_continue = not self.is_complete and head.expects_continue
-        self.task: asyncio.Task[None] | None = None
+        self.awaits_continue = head.expects_continue and not self.is_complete
         self._connection = connection
         self._parts: list[bytes] = []
-        self._size = 0
-        self._is_wanted = False
-        self._is_streamed = False
-        self._is_chunked = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._done: asyncio.Future[None] | None = None
-        self._close_callback: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         state = "finished" if self.is_finished else "started" if self.is_started else "open"
@@ -273,5 +276,11 @@ class Exchange(httputil.HTTPConnection):
         callback, self._close_callback = self._close_callback, None
         if callback is not None:
             callback()
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Stop what works on the answer."""
         if self.task is not None:
             self.task.cancel()
+            if not self.is_running:
+                self._connection.exchange_ended(self)

@@ -200,9 +200,8 @@ class Connection(asyncio.Protocol):
         """Framing broke inside a body: nothing after it can be trusted."""
         if not exchange.is_started:
             self._exchange = None
-            if exchange.task is not None:
-                exchange.task.cancel()
             exchange.is_finished = True
+            exchange.cancel()
             self._refuse("malformed", "The request body is malformed.")
         else:
             self.abort()
@@ -257,6 +256,10 @@ class Connection(asyncio.Protocol):
                 self._read_head(data)
         else:
             self.resume_body()
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The exchange was cancelled before its task began."""
+        self._server.ended(exchange)
 
     def _is_worth_discarding(self, exchange: Exchange) -> bool:
         known = exchange.head.length is not None and not exchange.awaits_continue
@@ -323,9 +326,9 @@ class Connection(asyncio.Protocol):
         elif self._is_lingering or self.is_idle:
             self.abort()
         elif exchange is None or not exchange.is_started:
-            if exchange is not None and exchange.task is not None:
+            if exchange is not None:
                 exchange.is_finished = True
-                exchange.task.cancel()
+                exchange.cancel()
             self._refuse("request_timeout", "The request did not arrive in time.")
         else:
             self.abort()

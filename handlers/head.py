@@ -107,7 +107,7 @@ class Head:
 
     def _path_of(self, target: str) -> str:
         """Origin form as it is, absolute form without its authority, `*` and authority forms whole."""
-        if not target.startswith("/"):
+        if target[:1] != "/":
             scheme, found, rest = target.partition("://")
             if found:
                 if scheme.lower() not in ("http", "https"):
@@ -115,7 +115,7 @@ class Head:
                 target = "/" + rest.partition("/")[2]
             elif not (target == "*" and self.method == "OPTIONS") and self.method != "CONNECT":
                 raise BadHead("malformed", "The request target is malformed.")
-        return target.partition("?")[0].partition("#")[0]
+        return target if "?" not in target and "#" not in target else re.split("[?#]", target, maxsplit=1)[0]
 
     def _read_fields(self) -> None:
         """One pass for all that frames the message. Values are in lower case, which none of them minds."""

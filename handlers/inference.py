@@ -7,8 +7,8 @@ turns it into the documented envelope.
 
 from __future__ import annotations
 
-import time
 from hashlib import sha256
+from time import time
 from typing import Final
 
 from handlers import stream
@@ -21,7 +21,7 @@ from providers.types import Call
 from store.keyring import Keyring
 from store.types import ApiKey
 
-BEARER: Final = b"Bearer "
+BEARER: Final = b"Bearer sk-"
 
 
 class Authenticator:
@@ -34,14 +34,22 @@ class Authenticator:
         """The key's digest, and the key where memory has it. Raises Refused, KeyRefused."""
         if authorization is None:
             raise Refused("missing_api_key")
-        if authorization[:7] != BEARER and authorization[:7].lower() != b"bearer ":
-            raise Refused("missing_api_key", "The Authorization header must be 'Bearer' and an API key.")
-        digest = sha256(authorization[7:].strip()).digest()
-        return digest, self._keyring.find(digest, time.time())
+        if not authorization.startswith(BEARER):
+            authorization = _tidied(authorization)
+        digest = sha256(authorization[7:]).digest()
+        return digest, self._keyring.find(digest, time())
 
     async def look_up(self, digest: bytes) -> ApiKey:
         """The key where memory has it not. Raises KeyRefused, StoreUnavailable."""
-        return await self._keyring.lookup(digest, time.time())
+        return await self._keyring.lookup(digest, time())
+
+
+def _tidied(authorization: bytes) -> bytes:
+    """The header as it is usually written, from any other spelling of the scheme and any blanks behind it."""
+    scheme, _, key = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not key.strip():
+        raise Refused("missing_api_key", "The Authorization header must be 'Bearer' and an API key.")
+    return b"Bearer " + key.strip()
 
 
 class Inference:

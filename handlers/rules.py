@@ -52,7 +52,8 @@ def number(low: float, high: float) -> Rule:
     def check(name: str, value: Any) -> None:
         if type(value) is not float and type(value) is not int:
             raise wrong_type(name, "a number", value)
-        _within(name, value, low, high, "decimal")
+        if not low <= value <= high:
+            raise _out_of_range(name, value, low, high, "decimal")
 
     return check
 
@@ -63,18 +64,18 @@ def integer(low: int, high: int | None = None) -> Rule:
     def check(name: str, value: Any) -> None:
         if type(value) is not int:
             raise wrong_type(name, "an integer", value)
-        _within(name, value, low, high, "integer")
+        if value < low or (high is not None and value > high):
+            raise _out_of_range(name, value, low, high, "integer")
 
     return check
 
 
-def _within(name: str, value: float, low: float, high: float | None, kind: str) -> None:
+def _out_of_range(name: str, value: float, low: float, high: float | None, kind: str) -> InvalidParameter:
     if value < low:
         message = f"Invalid '{name}': {kind} below minimum value. Expected a value >= {low}."
-        raise InvalidParameter(message, name, f"{kind}_below_min_value")
-    if high is not None and value > high:
-        message = f"Invalid '{name}': {kind} above maximum value. Expected a value <= {high}."
-        raise InvalidParameter(message, name, f"{kind}_above_max_value")
+        return InvalidParameter(message, name, f"{kind}_below_min_value")
+    message = f"Invalid '{name}': {kind} above maximum value. Expected a value <= {high}."
+    return InvalidParameter(message, name, f"{kind}_above_max_value")
 
 
 def boolean(name: str, value: Any) -> None:

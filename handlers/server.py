@@ -58,7 +58,7 @@ class Server:
         self._endpoint = endpoint
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[asyncio.Server] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[Exchange] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._quiet: asyncio.Future[None] | None = None
         self._owned_path: Path | None = None
@@ -98,6 +98,7 @@ class Server:
     def _start(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+            self._create_task = self._loop.create_task
             self._tick()
         return self._loop
 
@@ -105,12 +106,11 @@ class Server:
 
     def dispatch(self, exchange: Exchange) -> None:
         """Run the endpoint for an exchange. Called by its connection once the head is complete."""
-        assert self._loop is not None
-        task = exchange.task = self._loop.create_task(self._run(exchange))
-        self._running.add(task)
-        task.add_done_callback(self._task_done)
+        self._running.add(exchange)
+        exchange.task = self._create_task(self._run(exchange))
 
     async def _run(self, exchange: Exchange) -> None:
+        exchange.is_running = True
         try:
             await self._endpoint(exchange)
             if not exchange.is_finished:
@@ -127,9 +127,12 @@ class Server:
             else:
                 answer = errors.answer(error)
                 exchange.respond(answer.status, answer.body, answer.headers)
+        finally:
+            self.ended(exchange)
 
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+    def ended(self, exchange: Exchange) -> None:
+        """The exchange's task has ended, or was cancelled before its first step and never will begin."""
+        self._running.discard(exchange)
         if self.is_draining:
             self._notice_quiet()
 

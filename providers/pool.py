@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from providers import errors
+from providers.connection import CLOSED, IDLE, LENT, Connection
 from providers.errors import ProviderError
-from providers.response_parser import CLOSED, IDLE, LENT, Connection
 
 
 @dataclass(frozen=True, slots=True)

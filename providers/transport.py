@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from providers import errors
+from providers.connection import CLOSED, Connection, StaleConnection, parse_fields
 from providers.errors import ProviderError
 from providers.pool import Counts, Origin, PoolLimits, closed, waited_too_long
-from providers.response_parser import CLOSED, Connection, StaleConnection, parse_fields
 from providers.types import Endpoint, Timeouts, UpstreamRequest
 
 __all__ = ["Counts", "PoolLimits", "Response", "Transport"]

@@ -26,7 +26,10 @@ def from_openai(reported: Any, *, reasoning_is_beside: bool = False) -> Usage | 
     total = reported.get("total_tokens")
     if type(prompt) is not int and not any(type(value) in NUMBERS for value in (prompt, completion, total)):
         return None
-    usage = Usage(_count(prompt), _count(completion))
+    if type(prompt) is int and type(completion) is int and prompt >= 0 <= completion:
+        usage = Usage(prompt, completion)
+    else:
+        usage = Usage(_count(prompt), _count(completion))
     if prompt is None:
         usage.input_tokens = max(0, _count(total) - usage.output_tokens)
     details = reported.get("prompt_tokens_details")

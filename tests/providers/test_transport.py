@@ -18,9 +18,9 @@ import pytest
 import uvloop
 
 from providers import errors
+from providers.connection import parse_fields
 from providers.errors import ProviderError
 from providers.pool import Counts, PoolLimits
-from providers.response_parser import parse_fields
 from providers.transport import Response, Transport
 from providers.types import Endpoint, Timeouts, UpstreamRequest
 

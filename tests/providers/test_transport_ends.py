@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from providers import errors
+from providers.connection import DRAIN_BYTES, Connection
 from providers.pool import Counts, Origin, PoolLimits
-from providers.response_parser import DRAIN_BYTES, Connection
 from providers.transport import Transport
 from tests.providers.test_transport import (
     CHUNKED,

@@ -6,8 +6,8 @@ import asyncio
 import random
 from collections.abc import Iterator
 
+from providers.connection import CLOSED, Connection, StaleConnection
 from providers.pool import Origin, PoolLimits
-from providers.response_parser import CLOSED, Connection, StaleConnection
 from providers.transport import Response
 from providers.types import Endpoint, Timeouts, UpstreamRequest
 from tests.providers.test_transport import FRAMINGS

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from providers import errors
+from providers.connection import ACTIVE, LENT, Connection
 from providers.errors import ProviderError
 from providers.pool import Counts, Origin, PoolLimits
-from providers.response_parser import ACTIVE, LENT, Connection
 from providers.transport import Transport
 from providers.types import Timeouts
 from tests.providers.test_transport import (
