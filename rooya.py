@@ -43,7 +43,7 @@ log = logging.getLogger("rooya")
 DEMO: Final = ProviderSpec(name="demo", kind="demo")
 LATER: Final = {"ANTHROPIC_API_KEY": "Anthropic", "GEMINI_API_KEY": "Gemini", "GOOGLE_API_KEY": "Gemini"}
 REDIS_WAIT_SECONDS: Final = 0.25
-GC_THRESHOLDS: Final = (100_000, 20, 100)  # calls make many containers, hardly a cycle
+GC_THRESHOLDS: Final = (10_000, 20, 50)  # calls make many containers, hardly a cycle
 
 
 class Gateway:
@@ -174,12 +174,18 @@ async def announce(gateway: Gateway, settings: Settings, environ: Mapping[str, s
         say("No provider is configured, so a demo model answers. Set OPENAI_API_KEY or write rooya.toml.")
     if not await gateway.keys.list():
         say("There is no API key yet. In another terminal:")
-        say(f"  {sys.executable} rooya.py keys create --name first{data_dir_option(settings)}")
+        say(f"  {python_name()} rooya.py keys create --name first{data_dir_option(settings)}")
     base = gateway.places[0] if gateway.places[0].startswith("http") else "http://127.0.0.1:8000"
     say("Then call it:")
     say(f"  curl {base}/v1/chat/completions -H 'Authorization: Bearer sk-…' \\")
     say(f'''    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}' ''')
     sys.stdout.flush()
+
+
+def python_name() -> str:
+    """This interpreter as one would type it here."""
+    python = Path(sys.executable)
+    return str(python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python)
 
 
 def data_dir_option(settings: Settings) -> str:

@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_clogged = False
-        self.deadline = NEVER
+        self.deadline = self._server.now + self._server.bounds.idle_s if self.is_idle else NEVER
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None

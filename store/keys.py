@@ -138,8 +138,7 @@ class ApiKeys:
 
     async def version(self) -> int:
         """The current `keys_version`."""
-        async with self._database.snapshot() as snapshot:
-            row = await snapshot.fetch_one("SELECT version FROM versions WHERE name = 'keys'")
+        row = await self._database.fetch_one("SELECT version FROM versions WHERE name = 'keys'")
         assert row is not None
         return int(row[0])
 

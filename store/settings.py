@@ -118,8 +118,8 @@ class ProviderEntry:
 class TargetEntry:
     provider: str
     model: str
-    weight: int
-    priority: int
+    weight: int = 1
+    priority: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +138,11 @@ class ModelEntry:
 
 
 GROUPS: Final[Mapping[str, Any]] = {
-    "server": Server,
-    "limits": Limits,
-    "timeouts": Timeouts,
-    "retry": Retry,
-    "compat": Compat,
-    "ledger": Ledger,
-    "metrics": Metrics,
-    "health": Health,
+    group.__name__.lower(): group
+    for group in (Server, Limits, Timeouts, Retry, Compat, Ledger, Metrics, Health)
 }
+BY_NAME: Final = {option.name: option for option in OPTIONS}
+TOP: Final = (*GROUPS, *(name for name in BY_NAME if "." not in name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +179,16 @@ class Settings:
         reader = _Reader(str(path or "settings"), environ)
         values = reader.options(_document(path))
         values |= _from_environment(environ)
-        for name, value in overrides.items():
-            if value is not None:
-                values[name] = _one("the command line", _option(name), value)
+        _refuse_unknown("the command line", "", overrides, BY_NAME)
+        given = {name: value for name, value in overrides.items() if value is not None}
+        values |= {name: _one("the command line", BY_NAME[name], value) for name, value in given.items()}
         providers = reader.providers(values.pop("providers"), kinds, vendors_env)
         models = reader.models(values.pop("models"), providers)
         values["limits.tiers"] = reader.tiers(values["limits.tiers"])
         groups = {name: group(**_of_group(values, name)) for name, group in GROUPS.items()}
         settings = cls(**groups, providers=providers, models=models)
         if settings.server.processes > 1 and not settings.limits.redis_url:
-            reason = (
-                f"{settings.server.processes} processes share their limits by Redis: set limits.redis_url"
-            )
+            reason = f"{settings.server.processes} processes share limits by Redis: set limits.redis_url"
             raise SettingsError(reader.source, "server.processes", reason)
         return settings
 
@@ -226,25 +220,25 @@ class _Reader:
 
     def options(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Dotted name -> value, defaults filled in."""
+        _refuse_unknown(self.source, "", document, TOP)
         given: dict[str, Any] = {}
         for name, value in document.items():
-            if name in GROUPS and isinstance(value, dict):
-                given |= {f"{name}.{key}": item for key, item in value.items()}
+            if name in GROUPS:
+                group = self._table(name, value)
+                _refuse_unknown(self.source, f"{name}.", group, _of_group(BY_NAME, name))
+                given |= {f"{name}.{key}": item for key, item in group.items()}
             else:
                 given[name] = value
-        known = {option.name: option for option in OPTIONS}
-        self._refuse_unknown("", given, known)
         return {
             name: _one(self.source, option, given[name]) if name in given else option.default
-            for name, option in known.items()
+            for name, option in BY_NAME.items()
         }
 
     def row(self, where: str, given: Any, fields: Sequence[Option]) -> dict[str, Any]:
         """One table of a repeated kind; `where` is its dotted name."""
-        if not isinstance(given, dict):
-            raise SettingsError(self.source, where, "expected a table")
+        self._table(where, given)
         known = {option.name: option for option in fields}
-        self._refuse_unknown(f"{where}.", given, known)
+        _refuse_unknown(self.source, f"{where}.", given, known)
         row: dict[str, Any] = {}
         for name, option in known.items():
             if name in given:
@@ -255,10 +249,8 @@ class _Reader:
                 row[name] = option.default
         return row
 
-    def _refuse_unknown(self, prefix: str, given: Iterable[str], known: Collection[str]) -> None:
-        for name in given:
-            if name not in known:
-                raise SettingsError(self.source, prefix + name, f"unknown key{_nearest(name, known)}")
+    def _table(self, where: str, given: Any) -> dict[str, Any]:
+        return dict(_one(self.source, Option(where, table.TABLE, {}, ""), given))
 
     def tiers(self, given: Mapping[str, Any]) -> dict[str, Tier]:
         own = {
@@ -359,7 +351,7 @@ def _document(path: Path | None) -> dict[str, Any]:
         raise SettingsError(str(path), "", f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(str(path), "", "is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or an integer too long to read
         raise SettingsError(str(path), "", f"is not TOML: {error}") from None
 
 
@@ -368,21 +360,33 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for variable, name in ENVIRONMENT.items():
         text = environ.get(variable)
         if text:
-            option = _option(name)
-            value = int(text) if option.kind.name == "integer" and text.isdecimal() else text
+            option = BY_NAME[name]
+            try:
+                value = int(text) if option.kind.name == "integer" else text
+            except ValueError:
+                raise SettingsError("the environment", variable, f"'{text}' is not an integer") from None
             values[name] = _one("the environment", option, value, variable)
     return values
 
 
-def _option(name: str) -> Option:
-    return next(option for option in OPTIONS if option.name == name)
+def _one(source: str, option: Option, value: Any, key: str = "") -> Any:
+    """The value as the program has it; an array's items are named one by one when one is wrong."""
+    key = key or option.name
+    pieces = {key: value}
+    if option.kind in (table.SECRETS, table.NETWORKS) and isinstance(value, list):
+        pieces = {f"{key}[{n}]": [item] for n, item in enumerate(value)} | {key: value}
+    for where, piece in pieces.items():
+        try:
+            found = option.kind.read(piece)
+        except (ValueError, OverflowError) as error:
+            raise SettingsError(source, where, str(error)) from None
+    return found
 
 
-def _one(source: str, option: Option, value: Any, key: str | None = None) -> Any:
-    try:
-        return option.kind.read(value)
-    except ValueError as error:
-        raise SettingsError(source, key or option.name, str(error)) from None
+def _refuse_unknown(source: str, prefix: str, given: Iterable[str], known: Collection[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise SettingsError(source, prefix + name, f"unknown key{_nearest(name, known)}")
 
 
 def _of_group(values: Mapping[str, Any], group: str) -> dict[str, Any]:

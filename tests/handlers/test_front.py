@@ -529,3 +529,18 @@ def test_the_client_s_address_reaches_the_endpoint() -> None:
             client.close()
 
     run(test)
+
+
+def test_a_large_answer_leaves_the_connection_with_an_idle_time_out() -> None:
+    async def endpoint(exchange: Exchange) -> None:
+        exchange.respond(200, b"a" * 8_000_000, PLAIN)
+
+    async def test() -> None:
+        async with front(endpoint, bounds=Bounds(tick_s=0.02, idle_s=0.3, write_s=5)) as (server, port):
+            client = await Client.connect(port)
+            client.send(post(b""))
+            assert len((await client.answer())[2]) == 8_000_000
+            await until(lambda: not server.connections)
+            client.close()
+
+    run(test)
