@@ -398,9 +398,7 @@ def test_the_command_line_is_checked_too(
     assert reason in caught.value.reason
 
 
-@pytest.mark.parametrize(
-    "url", ["redis://h", "rediss://u:p@h:1/2", "unix:///run/redis.sock"]
-)
+@pytest.mark.parametrize("url", ["redis://h", "rediss://u:p@h:1/2", "unix:///run/redis.sock"])
 def test_several_processes_share_one_redis(load: Callable[..., Settings], url: str) -> None:
     settings = load("[server]\nprocesses = 2", {"ROOYA_REDIS_URL": url})
     assert (settings.server.processes, settings.limits.redis_url) == (2, url)
