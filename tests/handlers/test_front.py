@@ -544,3 +544,17 @@ def test_a_large_answer_leaves_the_connection_with_an_idle_time_out() -> None:
             client.close()
 
     run(test)
+
+
+def test_a_client_that_is_gone_before_its_request_was_begun_leaves_nothing_to_drain() -> None:
+    async def test() -> None:
+        async with front() as (server, port):
+            client = await Client.connect(port)
+            await until(lambda: len(server.connections) == 1)
+            (connection,) = server.connections
+            connection.data_received(post(b"never begun"))
+            connection.connection_lost(None)  # in the same turn of the loop
+            client.close()
+            assert await server.drain(2) is True
+
+    run(test)

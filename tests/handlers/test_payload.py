@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from contextlib import suppress
+from math import isfinite
 from typing import Any
 
 import pytest
+import ujson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.payload import InvalidJSON, is_verbatim, parse
+from handlers.payload import MAX_NODES, InvalidJSON, is_verbatim, parse
 
 REFUSED = {
     "empty": b"",
@@ -75,6 +80,26 @@ REFUSED = {
     "100,000 open brackets": b'{"a":' + b"[" * 100_000,
     "100,000 closed brackets": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "100,000 open objects": b'{"a":' * 100_000,
+    "a byte order mark of UTF-16": '\ufeff{"a":1}'.encode("utf-16-le"),
+    "a bare word": b'{"a":undefined}',
+    "a capital literal": b'{"a":True}',
+    "two minuses": b'{"a":--1}',
+    "an exponent of nothing but a sign": b'{"a":1e+}',
+    "full-width digits": '{"a":\uff11}'.encode(),
+    "a comma first": b'{,"a":1}',
+    "two commas": b'{"a":1,,"b":2}',
+    "a colon too many": b'{"a"::1}',
+    "brackets that do not match": b'{"a":[1}]',
+    "a backslash at the end": b'{"a":"\\',
+    "an escaped quote at the end": b'{"a":"\\"}',
+    "a line comment": b'{"a":1} // x',
+    "two highs": b'{"a":"\\ud83d\\ud83d\\ude00"}',
+    "a pair torn by a letter": b'{"a":"\\ud83dx\\ude00"}',
+    "a pair torn by an escaped backslash": b'{"a":"\\ud83d\\\\ude00"}',
+    "a low behind an escaped backslash": b'{"a":"\\\\ud83d\\ude00"}',
+    "too many arrays": b'{"a":[' + b"[]," * MAX_NODES + b"[]]}",
+    "too many objects": b'{"a":[' + b"{}," * MAX_NODES + b"{}]}",
+    "one node too many": b'{"a":[' + b"[]," * (MAX_NODES - 3) + b"[]]}",
 }
 
 ALLOWED = {
@@ -90,6 +115,18 @@ ALLOWED = {
     "one key in two objects": b'{"a":[{"b":1},{"b":2}]}',
     "many shallow arrays": b'{"a":[' + b"[]," * 2000 + b"[]]}",
     "DEL in a string": b'{"a":"\x7f"}',
+    "the empty object": b"{}",
+    "an empty key": b'{"":""}',
+    "blanks around": b" \t\r\n{} \t\r\n",
+    "tabs and newlines between tokens": b'{\n\t"a"\t:\n[\t]\n}',
+    "U+2028 and a byte order mark in a string": '{"a":"\u2028\ufeff"}'.encode(),
+    "the last code point": b'{"a":"\\udbff\\udfff"}',
+    "an escaped NUL": b'{"a":"\\u0000"}',
+    "a pair deep inside": b'{"a":' + b"[" * 511 + b'"\\ud83d\\ude00"' + b"]" * 511 + b"}",
+    "brackets in strings": b'{"a":"' + b'[{\\"' * 600 + b'"}',
+    "the largest double": b'{"a":1.7976931348623157e308,"b":-5e-324,"c":1E+2}',
+    "more marks than nodes are allowed": b'{"a":"' + b'[{:\\"' * MAX_NODES + b'"}',
+    "as many nodes as are allowed": b'{"a":[' + b"[]," * (MAX_NODES - 4) + b"[]]}",
 }
 
 
@@ -137,6 +174,160 @@ def test_any_bytes_are_read_or_refused(noise: bytes) -> None:
         assert payload == json.loads(body)
 
 
+# RFC 8259 once more, in another way: tokens by a regular expression, then the grammar by rewriting.
+LEXEME = re.compile(
+    rb"[ \t\n\r]*(?:(?P<mark>[][{},:])"
+    rb'|(?P<string>"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")'
+    rb"|(?P<value>true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?))[ \t\n\r]*"
+)
+ARRAY = re.compile(r"\[(?:[sov](?:,[sov])*)?\]")
+OBJECT = re.compile(r"\{(?:s:[sov](?:,s:[sov])*)?\}")
+
+
+def is_grammatical(body: bytes) -> bool:
+    at, shape = 0, ""
+    while at < len(body):
+        lexeme = LEXEME.match(body, at)
+        if lexeme is None:
+            return False
+        at = lexeme.end()
+        kind = lexeme.lastgroup or ""
+        shape += lexeme["mark"].decode() if kind == "mark" else kind[0]
+    before = ""
+    while before != shape:
+        before, shape = shape, OBJECT.sub("o", ARRAY.sub("v", shape))
+    return shape == "o"
+
+
+def is_acceptable(body: bytes) -> bool:
+    """Grammatical, and without what the grammar alone cannot see. The body is neither deep nor long."""
+    if not is_grammatical(body):
+        return False
+    seen: list[bool] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        seen.append(len({name for name, _ in pairs}) == len(pairs))
+
+    try:
+        text = body.decode()
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeError:
+        return False
+    json.loads(text, object_pairs_hook=note, parse_float=lambda digits: seen.append(isfinite(float(digits))))
+    return all(seen)
+
+
+SEEDS = [body for body in ALLOWED.values() if len(body) < 100] + [
+    b'{"model": "m", "messages": [{"role": "user", "content": "say \\"model\\""}], "n": 1, "stream": true}',
+    b'{"a":-0.5e+1,"b":[1,2.25,[],{}],"c":null,"d":false,"e":"\\ud83d\\ude00\\u00e9","f":{"a":{"a":[0]}}}',
+]
+FRAGMENTS = [bytes([byte]) for byte in range(256)] + [
+    *(
+        b"NaN",
+        b"Infinity",
+        b"-",
+        b"+",
+        b".",
+        b"e",
+        b"E",
+        b"0",
+        b"01",
+        b"1e400",
+        b"-1E999",
+        b"1.",
+        b".5",
+        b"0x1",
+    ),
+    *(
+        b"\\",
+        b'\\"',
+        b"\\u",
+        b"\\ud800",
+        b"\\uDC00",
+        b"\\u0000",
+        b'"',
+        b"'",
+        b",",
+        b":",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+    ),
+    *(
+        b"//",
+        b"/**/",
+        b"null",
+        b"\xed\xa0\x80",
+        b"\xc0\x80",
+        b"\xef\xbb\xbf",
+        b'"a":1,',
+        b'"a"',
+        b"[]",
+        b"{}",
+    ),
+]
+EDITS = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 2), st.sampled_from(FRAGMENTS)), max_size=3)
+
+
+@given(st.sampled_from(SEEDS), EDITS)
+@settings(max_examples=1500, deadline=None)
+def test_edited_bodies_are_judged_as_the_grammar_judges_them(
+    seed: bytes, edits: list[tuple[int, int, bytes]]
+) -> None:
+    body = seed
+    for place, cut, fragment in edits:
+        at = place % (len(body) + 1)
+        body = body[:at] + fragment + body[at + cut :]
+    try:
+        payload = parse(body)
+    except InvalidJSON:
+        assert not is_acceptable(body), body
+    else:
+        assert is_acceptable(body), body
+        assert ujson.loads(body) == payload
+
+
+HOSTILE = {
+    "open brackets": (b"[", b""),
+    "bare quotes": (b'"', b""),
+    "backslashes": (b'{"a":"', b"\\\\", b'"}'),
+    "escaped quotes without an end": (b'{"a":"', b'\\"', b""),
+    "marks behind escaped quotes": (b'{"a":"', b'\\"[{:', b'"}'),
+    "digits": (b'{"a":', b"9", b"}"),
+    "digits behind the point": (b'{"a":0.', b"3", b"}"),
+    "digits of an exponent": (b'{"a":1e-', b"9", b"}"),
+    "open objects": (b'{"a":', b""),
+    "NaN in a string": (b'{"a":"', b"NaN", b'"}'),
+    "highs without lows": (b'{"a":"', b"\\ud83d", b'"}'),
+    "pairs": (b'{"a":"', b"\\ud83d\\ude00", b'"}'),
+    "empty arrays": (b'{"a":[', b"[],", b"1]}"),
+    "one key again and again": (b"{", b'"a":1,', b'"b":1}'),
+    "blanks": (b"{", b" ", b"}"),
+    "blanks behind": (b"{}", b"\n", b"x"),
+    "numbers": (b'{"a":[', b"1.5,", b"1]}"),
+}
+
+
+@pytest.mark.parametrize("pattern", HOSTILE.values(), ids=HOSTILE.keys())
+def test_time_grows_with_the_body_and_no_faster(pattern: tuple[bytes, ...]) -> None:
+    before, unit, after = (b"", *pattern) if len(pattern) == 2 else pattern
+
+    def seconds(size: int) -> float:
+        body = before + unit * (size // len(unit)) + after
+        best = 9.0
+        for _ in range(3):
+            started = time.perf_counter()
+            with suppress(InvalidJSON):
+                parse(body)
+            is_verbatim(body)
+            best = min(best, time.perf_counter() - started)
+        return best
+
+    # Quadratic would be 64 times as long; what is quick at any size is not worth comparing.
+    assert (large := seconds(1 << 22)) < 0.05 or large < 24 * seconds(1 << 19)
+
+
 @pytest.mark.parametrize(
     ("body", "verbatim"),
     [
@@ -144,6 +335,14 @@ def test_any_bytes_are_read_or_refused(noise: bytes) -> None:
         (b'{"model":"\\u00e9\\n"}', True),
         (b'{"mod\\u0065l":"a"}', False),
         (b'{"\\u006dodel":"a"}', False),
+        (b'{"\\u004dodel":"a"}', False),
+        (b'{"max\\u005Ftokens":1}', False),
+        (
+            b'{"model":"a","content":"a \\u003c b \\u0026 c \\u0027\\u0022"}',
+            True,
+        ),  # as Go writes < & and quotes
+        (b'{"model":"a","content":"\\ud83d\\ude00 \\u20ac \\u001b"}', True),
+        (b'{"model":"a","content":"say \\"model\\", \\"n\\""}', True),
         (b'{"a":"\\\\u0065"}', False),  # harmless, and not worth telling apart
     ],
 )
@@ -155,3 +354,13 @@ def test_a_refusal_repeats_nothing_of_the_body() -> None:
     with pytest.raises(InvalidJSON) as refused:
         parse(b'{"a": secret-content}')
     assert "secret" not in refused.value.message
+
+
+@given(st.sampled_from(["model", "stream", "n", "best_of", "max_tokens", "max_output_tokens"]), st.data())
+def test_a_name_with_any_letter_escaped_is_not_verbatim(name: str, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(name) - 1))
+    code = f"\\u{ord(name[at]):04x}"
+    escaped = name[:at] + data.draw(st.sampled_from([code, code[:2] + code[2:].upper()])) + name[at + 1 :]
+    body = f'{{"{escaped}":1}}'.encode()
+    assert parse(body) == {name: 1}
+    assert not is_verbatim(body)
