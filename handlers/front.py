@@ -140,26 +140,29 @@ class Connection(asyncio.Protocol):
 
     def _read_body(self, exchange: Exchange, data: bytes) -> None:
         self.deadline = self._server.now + self._server.bounds.body_s
-        try:
-            if exchange.head.length is None:
-                rest = self._feed_chunked(exchange, data)
-            else:
-                rest = self._feed_counted(data)
-        except httptools.HttpParserError:
-            self._fail_body(exchange)
+        if exchange.head.length is not None:
+            rest = self._take_counted(exchange, data)
         else:
-            if exchange.is_complete and self._exchange is not exchange:
-                self._read_head(rest)  # it was being discarded; what follows is the next request
-            elif rest:
-                self._waiting = rest
+            try:
+                rest = self._feed_chunked(exchange, data)
+            except httptools.HttpParserError:
+                self._fail_body(exchange)
+                return
+        if exchange.is_complete and self._exchange is not exchange:
+            self._read_head(rest)  # it was being discarded; what follows is the next request
+        elif rest:
+            self._waiting = rest
 
-    def _feed_counted(self, data: bytes) -> bytes:
+    def _take_counted(self, exchange: Exchange, data: bytes) -> bytes:
+        """Hand on what belongs to the body and return what lies behind it."""
         if len(data) <= self._remaining:
             mine, rest = data, b""
         else:
             mine, rest = data[: self._remaining], data[self._remaining :]
         self._remaining -= len(mine)
-        self._parser.feed_data(mine)
+        exchange.receive(mine)
+        if not self._remaining:
+            self._complete(exchange)
         return rest
 
     def _feed_chunked(self, exchange: Exchange, data: bytes) -> bytes:
@@ -181,15 +184,17 @@ class Connection(asyncio.Protocol):
         return data
 
     def on_body(self, data: bytes) -> None:
-        """httptools: a piece of the body, without its framing."""
+        """httptools: a piece of a chunked body, without its framing."""
         if self._exchange is not None:
             self._exchange.receive(data)
 
     def on_message_complete(self) -> None:
-        """httptools: the request is whole. A body nobody wanted is read to here before the next request."""
-        exchange = self._exchange
-        if exchange is None or exchange.is_complete:
-            return
+        """httptools: a chunked body is whole, or a head whose body is none of the parser's business."""
+        if self._exchange is not None:
+            self._complete(self._exchange)
+
+    def _complete(self, exchange: Exchange) -> None:
+        """The request is whole. A body nobody wanted is read to here before the next request."""
         self.deadline = NEVER
         exchange.complete()
         if exchange.is_finished:

@@ -74,18 +74,21 @@ class Head:
         return [value.encode("latin-1") for key, value in self.fields() if key.lower() == wanted]
 
     def for_parser(self) -> bytes:
-        """What llhttp is fed: the head, its Upgrade field renamed in place where there is one.
+        """What llhttp is fed: the head, with two fields renamed in place where they would mislead it.
 
-        An upgrade would make llhttp take the body for the next protocol's bytes. No route speaks
+        Content-Length: a counted body is cut off by its count, so llhttp need not see it and the head is a
+        whole request. Upgrade: llhttp would take the body for the next protocol's bytes; no route speaks
         another protocol, so the field is ignored, as RFC 9110 section 7.8 allows.
         """
-        if not self._has_upgrade:
-            return self.raw
-        at = self._lower.find(b"\r\nupgrade:")
         fed = self.raw
-        while at >= 0:
+        if self.length:
+            at = self._lower.find(b"\r\ncontent-length:")
             fed = fed[: at + 2] + b"x" + fed[at + 3 :]
-            at = self._lower.find(b"\r\nupgrade:", at + 1)
+        if self._has_upgrade:
+            at = self._lower.find(b"\r\nupgrade:")
+            while at >= 0:
+                fed = fed[: at + 2] + b"x" + fed[at + 3 :]
+                at = self._lower.find(b"\r\nupgrade:", at + 1)
         return fed
 
     def _read_request_line(self) -> None:
