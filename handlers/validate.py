@@ -1,12 +1,12 @@
 """The parameter rules of the API reference and of OpenAI's wire format, as one table per operation.
 
 Null counts as absent. Unknown parameters pass through untouched, except one that differs from a
-governed one in case alone: a vendor that ignores case would read there what nobody validated.
+known one in case alone: a vendor that ignores case would read there what nobody validated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from handlers import messages
@@ -27,10 +27,22 @@ from providers.types import CHAT, COMPLETIONS, EMBEDDINGS
 
 __all__ = ["InvalidParameter", "validate"]
 
-EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "default")
+# No model has as many; more would only be hard to reckon with (Lua's integers end at 2**53).
+MAX_TOKENS: Final = 2**31 - 1
+MAX_NAME: Final = 64  # of an unknown parameter, to be repeated in a message
+
+
+def _model(name: str, value: Any) -> None:
+    MODEL_LENGTH(name, value)
+    if not value.isprintable():
+        raise wrong_value(name, "it must not hold control characters")
+
+
+MODEL_LENGTH: Final = string(256)
 
 COMMON: Final[Mapping[str, Rule]] = {
-    "model": string(256),
+    "model": _model,
     "user": string(),
 }
 GENERATION: Final[Mapping[str, Rule]] = {
@@ -41,7 +53,7 @@ GENERATION: Final[Mapping[str, Rule]] = {
     "stream": boolean,
     "stream_options": mapping,
     "stop": strings(4),
-    "max_tokens": integer(1),
+    "max_tokens": integer(1, MAX_TOKENS),
     "presence_penalty": number(-2, 2),
     "frequency_penalty": number(-2, 2),
     "logit_bias": messages.logit_bias,
@@ -51,7 +63,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
     CHAT: {
         **GENERATION,
         "messages": messages.messages,
-        "max_completion_tokens": integer(1),
+        "max_completion_tokens": integer(1, MAX_TOKENS),
         "logprobs": boolean,
         "top_logprobs": integer(0, 20),
         "safety_identifier": string(128),
@@ -62,6 +74,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "response_format": messages.response_format,
         "reasoning_effort": one_of(EFFORTS),
         "verbosity": one_of(("low", "medium", "high")),
+        "service_tier": string(64),
         "store": boolean,
         "metadata": mapping,
     },
@@ -92,24 +105,21 @@ FREE: Final = frozenset(
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
-        "service_tier",
         "web_search_options",
     }
 )
-# What decides what is served, capped and billed.
-GOVERNED: Final = frozenset(
-    {
-        "model",
-        "stream",
-        "stream_options",
-        "n",
-        "best_of",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "service_tier",
-    }
-)
+# No parameters of the operation, yet some vendor may go by them: they must at least be what they seem,
+# since they decide what is served, capped and billed.
+ELSEWHERE: Final[Mapping[str, Rule]] = {
+    "n": integer(1, 128),
+    "best_of": integer(1, 128),
+    "max_tokens": integer(1, MAX_TOKENS),
+    "max_completion_tokens": integer(1, MAX_TOKENS),
+    "max_output_tokens": integer(1, MAX_TOKENS),
+    "service_tier": string(64),
+}
+KNOWN: Final = FREE.union(ELSEWHERE, *RULES.values())
+STREAM_OPTIONS: Final = frozenset({"include_usage", "include_obfuscation"})
 
 
 def validate(operation: str, payload: Mapping[str, Any], *, strict: bool = False) -> None:
@@ -118,7 +128,7 @@ def validate(operation: str, payload: Mapping[str, Any], *, strict: bool = False
     for name, value in payload.items():
         rule = rules.get(name)
         if rule is None:
-            _check_unknown(name, strict)
+            _check_unknown(operation, name, value, strict)
         elif value is not None:
             rule(name, value)
     if not payload.get("model"):
@@ -130,15 +140,29 @@ def validate(operation: str, payload: Mapping[str, Any], *, strict: bool = False
         _check_together(operation, payload)
 
 
-def _check_unknown(name: str, strict: bool) -> None:
-    folded = name.casefold()
-    if folded in GOVERNED and name != folded:
-        message = f"Unknown parameter: write '{folded}' in lower case."
-        raise InvalidParameter(message, folded, "unknown_parameter")
+def _check_unknown(operation: str, name: str, value: Any, strict: bool) -> None:
+    _check_case(name, KNOWN)
+    if value is None:
+        return
     if strict and name not in FREE:
-        raise InvalidParameter(
-            "The request has a parameter that is not known here.", None, "unknown_parameter"
-        )
+        shown = name if name.isidentifier() and len(name) <= MAX_NAME else None
+        message = f"Unknown parameter: {repr(shown) if shown else 'its name is long or odd'}."
+        raise InvalidParameter(message, shown, "unknown_parameter")
+    if name in ELSEWHERE:
+        ELSEWHERE[name](name, value)
+    elif name == "stream":
+        boolean(name, value)
+        if value:
+            raise wrong_value(name, f"{operation} cannot be streamed")
+
+
+def _check_case(name: str, known: Collection[str], parent: str = "") -> None:
+    """Refuse a name that some parsers take for a known one: they ignore case, or end it at a NUL."""
+    folded = name.partition("\0")[0].casefold()
+    if folded != name and folded in known:
+        param = parent + folded
+        message = f"Unknown parameter: write '{param}' in lower case."
+        raise InvalidParameter(message, param, "unknown_parameter")
 
 
 def _check_together(operation: str, payload: Mapping[str, Any]) -> None:
@@ -148,9 +172,11 @@ def _check_together(operation: str, payload: Mapping[str, Any]) -> None:
     if options is not None:
         if not is_stream:
             raise wrong_value("stream_options", "it is only allowed with 'stream': true")
-        for name in ("include_usage", "include_obfuscation"):
-            if options.get(name) is not None:
-                boolean(f"stream_options.{name}", options[name])
+        for name, value in options.items():
+            if name not in STREAM_OPTIONS:
+                _check_case(name, STREAM_OPTIONS, "stream_options.")
+            elif value is not None:
+                boolean(f"stream_options.{name}", value)
     if operation == CHAT:
         if payload.get("top_logprobs") is not None and payload.get("logprobs") is not True:
             raise wrong_value("top_logprobs", "it needs 'logprobs': true")

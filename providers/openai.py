@@ -115,20 +115,22 @@ class OpenAICodec(Codec):
     # The answer
 
     def decode(self, call: Call, body: bytes) -> Reply:
-        """A framed answer that begins as an answer and ends with its usage is taken for one, unread between.
+        """A framed answer that begins and ends as one is taken for one, unread between.
 
         Hosts that put an error into a 200 send it in place of an answer, hence before any; searching for it
         through the whole of every answer would cost as much as all else here.
         """
-        if (
-            body.find(self.answer_field, 0, OPENING_BYTES) >= 0
-            and body.find(b'"error"', 0, OPENING_BYTES) < 0
-        ):
-            reported = usage_at_end(body)
-            if reported is not None:
-                return Reply(body, self.adapter.usage(reported))
-        payload = self.parse(body)
-        return Reply(body, self.adapter.usage(payload.get("usage")))
+        is_answer = body.find(self.answer_field, 0, OPENING_BYTES) >= 0 and body[-16:].rstrip()[-1:] == b"}"
+        if is_answer and body.find(b'"error"', 0, OPENING_BYTES) < 0:
+            return Reply(body, find_usage=self.usage_in)
+        return Reply(body, self.adapter.usage(self.parse(body).get("usage")))
+
+    def usage_in(self, body: bytes) -> Usage | None:
+        """What an answer says was used: from its last bytes alone where they tell."""
+        reported = usage_at_end(body)
+        if reported is None:
+            reported = self.parse(body).get("usage")
+        return self.adapter.usage(reported)
 
     def parse(self, body: bytes) -> dict[str, Any]:
         """A whole answer. Raises ProviderError where it is none."""

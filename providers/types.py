@@ -6,6 +6,7 @@ a frozen dataclass costs an `object.__setattr__` per field, which is measurable 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -153,12 +154,31 @@ class Usage:
     source: str = "reported"
 
 
-@dataclass(slots=True)
 class Reply:
-    """A whole answer: OpenAI-shaped JSON bytes, and the usage it reports."""
+    """A whole answer: OpenAI-shaped JSON bytes, and the usage it reports.
 
-    body: bytes = field(repr=False)
-    usage: Usage | None
+    find_usage: finds the usage in the body when somebody asks, None = `usage` is all there is to know.
+    """
+
+    __slots__ = ("_find_usage", "_usage", "body")
+
+    def __init__(
+        self,
+        body: bytes,
+        usage: Usage | None = None,
+        find_usage: Callable[[bytes], Usage | None] | None = None,
+    ) -> None:
+        self.body = body
+        self._usage = usage
+        self._find_usage = find_usage
+
+    @property
+    def usage(self) -> Usage | None:
+        """None where the vendor reported none."""
+        if self._find_usage is not None:
+            self._usage = self._find_usage(self.body)
+            self._find_usage = None
+        return self._usage
 
 
 @dataclass(slots=True)

@@ -126,7 +126,7 @@ ALLOWED = {
     "brackets in strings": b'{"a":"' + b'[{\\"' * 600 + b'"}',
     "the largest double": b'{"a":1.7976931348623157e308,"b":-5e-324,"c":1E+2}',
     "more marks than nodes are allowed": b'{"a":"' + b'[{:\\"' * MAX_NODES + b'"}',
-    "as many nodes as are allowed": b'{"a":[' + b"[]," * (MAX_NODES - 4) + b"[]]}",
+    "as many nodes as are allowed, and marks in a key": b'{"[{:":[' + b"[]," * (MAX_NODES - 4) + b"[]]}",
 }
 
 
