@@ -1,0 +1,174 @@
+"""The command line is a contract: verbs, exit statuses, fields of the JSON, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers import commands
+from providers import vendors
+from rooya import build_router
+
+
+class Line:
+    """A command line on a data directory of the test's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.environ: dict[str, str] = {}
+        self.out = ""
+        self.err = ""
+
+    def __call__(self, *words: str) -> int:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        world = commands.World(
+            environ=self.environ,
+            stdout=stdout,
+            stderr=stderr,
+            kinds=vendors.kinds(),
+            vendors_env=vendors.env_kinds(),
+            check=build_router,
+        )
+        options = commands.parse([*words, "--data-dir", str(self.directory / "data")])
+        status = commands.run(options, world)
+        self.out, self.err = stdout.getvalue(), stderr.getvalue()
+        return status
+
+    def json(self, *words: str) -> Any:
+        assert self(*words, "--json") == 0, self.err
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
+    monkeypatch.chdir(tmp_path)
+    return Line(tmp_path)
+
+
+def test_a_created_key_has_the_promised_fields_and_shows_its_plaintext_once(line: Line) -> None:
+    row = line.json("keys", "create", "--name", "n", "--tier", "pro", "--budget", "2.5", "--expires", "30d")
+    assert {"id", "key", "prefix", "tier", "rpm", "tpd", "budget_usd", "expires_at"} <= set(row)
+    assert re.fullmatch(r"sk-[A-Za-z0-9]{48}", row["key"])
+    assert (row["tier"], row["rpm"], row["tpd"], row["budget_usd"]) == ("pro", 300, 1_000_000, 2.5)
+    assert abs(row["expires_at"] - time.time() - 30 * 86400) < 60
+    assert "key" not in line.json("keys", "show", str(row["id"]))
+    for words in (("keys", "list"), ("keys", "show", "1"), ("keys", "list", "--json")):
+        assert line(*words) == 0
+        assert row["key"] not in line.out
+
+
+def test_people_read_the_plaintext_on_a_line_of_its_own(line: Line) -> None:
+    assert line("keys", "create", "--name", "n") == 0
+    assert re.fullmatch(r"sk-[A-Za-z0-9]{48}", line.out.splitlines()[-1])
+
+
+def test_a_key_is_changed_and_its_options_are_taken_back(line: Line) -> None:
+    line.json("keys", "create", "--name", "n", "--rpm", "5", "--models", "a,b", "--expires", "1d")
+    row = line.json("keys", "update", "1", "--budget", "0.000000001", "--budget-period", "week", "--rpm", "9")
+    assert (row["budget_usd"], row["budget_period"], row["rpm"]) == (1e-9, "week", 9)
+    assert row["models"] == ["a", "b"]
+    row = line.json("keys", "update", "1", "--budget", "none", "--models", "any", "--expires", "never")
+    assert (row["budget_usd"], row["models"], row["expires_at"]) == (None, None, None)
+    assert line.json("keys", "update", "1", "--budget", "0")["budget_usd"] == 0
+    assert line.json("keys", "update", "1", "--reset-spend")["id"] == 1
+
+
+def test_states_come_and_go(line: Line) -> None:
+    line.json("keys", "create", "--name", "n")
+    assert line.json("keys", "deactivate", "1")["state"] == "inactive"
+    assert line.json("keys", "list")[0]["state"] == "inactive"
+    assert line.json("keys", "activate", "1")["state"] == "active"
+
+
+def test_a_rotation_shows_a_new_plaintext_for_the_same_key(line: Line) -> None:
+    old = line.json("keys", "create", "--name", "n", "--budget", "7")
+    new = line.json("keys", "rotate", "1", "--grace", "24h")
+    assert new["id"] == old["id"]
+    assert new["key"] != old["key"]
+    assert new["budget_usd"] == 7
+
+
+def test_users_are_created_once_and_own_keys(line: Line) -> None:
+    user = line.json("users", "create", "--email", "A@example.org", "--admin")
+    assert (user["email"], user["is_admin"]) == ("a@example.org", True)
+    assert line("users", "create", "--email", "a@example.org") == 1
+    assert "already" in line.err
+    assert line.json("keys", "create", "--name", "n", "--user", "a@example.org")["user_id"] == user["id"]
+    assert line("keys", "create", "--name", "n", "--user", "b@example.org") == 1
+    assert [row["email"] for row in line.json("users", "list")] == ["a@example.org"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "show", "99"),
+        ("keys", "deactivate", "99"),
+        ("keys", "rotate", "99"),
+        ("keys", "update", "99", "--rpm", "1"),
+        ("keys", "create", "--name", "n", "--tier", "gold"),
+        ("keys", "create", "--name", ""),
+        ("users", "create", "--email", "nobody"),
+    ],
+)
+def test_a_refusal_is_status_1_with_the_reason_on_stderr(line: Line, words: tuple[str, ...]) -> None:
+    assert line(*words) == 1
+    assert line.err.startswith("rooya: ")
+    assert line.out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("fly",),
+        ("keys",),
+        ("keys", "create"),
+        ("keys", "create", "--name", "n", "--rpm", "0"),
+        ("keys", "create", "--name", "n", "--rpm", "many"),
+        ("keys", "create", "--name", "n", "--budget", "-1"),
+        ("keys", "create", "--name", "n", "--budget", "nan"),
+        ("keys", "create", "--name", "n", "--budget", "0.0000000001"),
+        ("keys", "create", "--name", "n", "--budget", "1e30"),
+        ("keys", "create", "--name", "n", "--budget-period", "year"),
+        ("keys", "create", "--name", "n", "--expires", "soon"),
+        ("keys", "create", "--name", "n", "--expires", "2001-01-01"),
+        ("keys", "create", "--name", "n", "--models", ","),
+        ("keys", "rotate", "1", "--grace", "long"),
+        ("keys", "show", "one"),
+        ("serve", "--port", "http"),
+    ],
+)
+def test_wrong_words_are_status_2(
+    line: Line, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        line(*words)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_check_says_what_is_wrong_with_file_key_and_reason(line: Line) -> None:
+    assert line("check") == 0
+    Path("rooya.toml").write_text('[server]\nprot = 80\n[[providers]]\nname = "x"\nkind = "openai"\n')
+    assert line("check") == 1
+    assert "rooya.toml" in line.err and "server.prot" in line.err and "'port'" in line.err
+    Path("rooya.toml").write_text('[[providers]]\nname = "x"\nkind = "openai"\napi_keys = ["env:NOT_SET"]\n')
+    assert line("check") == 1
+    assert "providers[0].api_keys[0]" in line.err and "NOT_SET" in line.err
+    Path("rooya.toml").write_text('[[providers]]\nname = "x"\nkind = "openai_compatible"\n')
+    assert line("check") == 1
+    assert "base_url" in line.err
+    assert not (line.directory / "data").exists()
+
+
+def test_bad_settings_stop_every_verb(line: Line) -> None:
+    line.environ = {"ROOYA_PORT": "a lot"}
+    for words in (("keys", "list"), ("check",)):
+        assert line(*words) == 1
+        assert "ROOYA_PORT" in line.err
