@@ -94,16 +94,21 @@ def _required(path: str, node: dict[str, Any], field: str) -> None:
     TEXT(f"{path}.{field}", node[field])
 
 
+def _named(path: str, node: dict[str, Any], field: str) -> None:
+    """An object that has to be there and to have a name."""
+    if node.get(field) is None:
+        raise missing(f"{path}.{field}")
+    mapping(f"{path}.{field}", node[field])
+    _required(f"{path}.{field}", node[field], "name")
+
+
 def _tool_calls(path: str, calls: Any) -> None:
     filled(path, calls)
     for at, call in enumerate(calls):
         here = f"{path}[{at}]"
         mapping(here, call)
         if call.get("type", "function") == "function":
-            if call.get("function") is None:
-                raise missing(f"{here}.function")
-            mapping(f"{here}.function", call["function"])
-            _required(f"{here}.function", call["function"], "name")
+            _named(here, call, "function")
 
 
 def tools(name: str, value: Any) -> None:
@@ -145,10 +150,7 @@ def tool_choice(name: str, value: Any) -> None:
         raise wrong_type(name, "a string or an object", value)
     _required(name, value, "type")
     if value["type"] == "function":
-        if value.get("function") is None:
-            raise missing(f"{name}.function")
-        mapping(f"{name}.function", value["function"])
-        _required(f"{name}.function", value["function"], "name")
+        _named(name, value, "function")
 
 
 def response_format(name: str, value: Any) -> None:
@@ -156,10 +158,7 @@ def response_format(name: str, value: Any) -> None:
     mapping(name, value)
     _required(name, value, "type")
     if value["type"] == "json_schema":
-        if value.get("json_schema") is None:
-            raise missing(f"{name}.json_schema")
-        mapping(f"{name}.json_schema", value["json_schema"])
-        _required(f"{name}.json_schema", value["json_schema"], "name")
+        _named(name, value, "json_schema")
 
 
 def logit_bias(name: str, value: Any) -> None:
