@@ -3,7 +3,7 @@
 # make lint    formatter, linter, types
 # make bench   CPU per request beside nginx, on this machine (PEERS=litellm for a side-by-side)
 # make lock    renew both lock files from setup.cfg
-# PYTHON=/path/to/python3.x chooses the interpreter of .venv, else the first suitable one is taken.
+# PYTHON=/path/to/python3.x chooses the interpreter of .venv, else the distribution's or the first suitable one.
 
 ARGS ?=
 PYTEST_ARGS ?=
