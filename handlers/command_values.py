@@ -7,12 +7,13 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, Inexact, InvalidOperation, localcontext
 from typing import Any, Final
 
 ABSENT: Final = object()  # an option that was not given, where None is a value
 NANODOLLARS: Final = 1_000_000_000
-MOST_USD: Final = 9_000_000  # a Redis script counts in doubles, exact to 2**53 nano-dollars
+MOST_USD: Final = 8_000_000  # up to here each nano-dollar is a double of its own, in JSON and in Redis
+LAST: Final = 253_402_300_799  # the end of the year 9999, the last there is for datetime
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -31,14 +32,16 @@ def nanodollars(text: str) -> int | None:
         raise argparse.ArgumentTypeError(f"'{text}' is no amount of USD") from None
     if not amount.is_finite() or not 0 <= amount <= MOST_USD:
         raise argparse.ArgumentTypeError(f"a budget is 0 to {MOST_USD} USD, or none")
-    exact = amount * NANODOLLARS
-    if exact != exact.to_integral_value():
-        raise argparse.ArgumentTypeError("money has nine decimals at the most")
-    return int(exact)
+    with localcontext() as context:
+        context.traps[Inexact] = True  # else a product too long for the context is silently rounded
+        try:
+            return int((amount * NANODOLLARS).to_integral_exact())
+        except Inexact:
+            raise argparse.ArgumentTypeError("money has nine decimals at the most") from None
 
 
 def usd(nanodollars: int | None) -> int | float | None:
-    """Nano-dollars as a JSON number: a double holds any budget exactly enough to print its decimals back."""
+    """Nano-dollars as a JSON number that prints all their decimals: up to MOST_USD a double does."""
     if nanodollars is None:
         return None
     whole, rest = divmod(nanodollars, NANODOLLARS)
@@ -65,14 +68,17 @@ def moment(text: str) -> int | None:
     if text == "never":
         return None
     if re.fullmatch(r"[0-9]{1,9}[smhdw]", text):
-        return now() + duration(text)
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no time such as 30d, 12h or 2027-01-31") from None
-    at = int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
+        at = now() + duration(text)
+    else:
+        try:
+            given = datetime.fromisoformat(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is no time such as 30d, 12h or 2027-01-31") from None
+        at = int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
     if at <= now():
-        raise argparse.ArgumentTypeError(f"{text} is past")
+        raise argparse.ArgumentTypeError(f"{text} is not in the future")
+    if at > LAST:
+        raise argparse.ArgumentTypeError(f"{text} is past the year 9999: leave it out, or say never")
     return at
 
 
@@ -81,7 +87,7 @@ def models(text: str) -> frozenset[str] | None:
     if text == "any":
         return None
     names = frozenset(name.strip() for name in text.split(",") if name.strip())
-    if not names:
+    if not names or not all(name.isprintable() for name in names):
         raise argparse.ArgumentTypeError("name at least one model, or 'any'")
     return names
 
@@ -95,7 +101,11 @@ def state(disabled_at: int | None, expires_at: int | None) -> str:
 
 def time_text(at: int | None) -> str | None:
     """Unix seconds as people read them, in UTC."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if at is None:
+        return None
+    if not 0 <= at <= LAST:  # written by hand, in milliseconds perhaps
+        return f"{at}s"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def cell(value: Any) -> str:
@@ -104,7 +114,9 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    # No row, whoever wrote it, moves the cursor of the terminal that shows it.
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

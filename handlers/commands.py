@@ -153,8 +153,6 @@ async def _keys_update(options: argparse.Namespace, keys: ApiKeys, users: Users)
     changes = {column: given[name] for name, column in columns.items() if name in given}
     if options.reset_spend:
         changes["spend_reset_at"] = values.now()
-    if not changes:
-        raise Invalid("nothing to change was given")
     return _one(await keys.update(options.id, changes))
 
 
@@ -236,29 +234,34 @@ VERBS: Final[Mapping[tuple[str, str], Callable[..., Awaitable[Result]]]] = {
 # The grammar
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes no abbreviation: `--bud` would mean something else once there is a second option like it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--config", type=Path, metavar="FILE", help="configuration (default: rooya.toml if present)"
     )
     common.add_argument("--data-dir", type=Path, metavar="D", help="where everything lasting is kept")
-    root = argparse.ArgumentParser(
-        prog="rooya.py", description="One API for every AI model, on one VM that you own."
-    )
+    root = _Parser(prog="rooya.py", description="One API for every AI model, on one VM that you own.")
     verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
     serve = verbs.add_parser("serve", parents=[common], help="run the gateway")
     serve.add_argument("--address", metavar="A")
     serve.add_argument("--port", type=int, metavar="N")
     verbs.add_parser("check", parents=[common], help="is the configuration good?")
-    output = argparse.ArgumentParser(add_help=False, parents=[common])
+    output = _Parser(add_help=False, parents=[common])
     output.add_argument("--json", action="store_true", help="print one JSON document")
     _add_keys(verbs.add_parser("keys", help="API keys"), output)
     _add_users(verbs.add_parser("users", help="accounts"), output)
     return root
 
 
-def _add_keys(parser: argparse.ArgumentParser, output: argparse.ArgumentParser) -> None:
+def _add_keys(parser: argparse.ArgumentParser, output: _Parser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", parents=[output], help="make a key; its plaintext is shown once")
     create.add_argument("--name", required=True, metavar="N")
@@ -273,11 +276,11 @@ def _add_keys(parser: argparse.ArgumentParser, output: argparse.ArgumentParser) 
     actions.add_parser("list", parents=[output], help="all keys")
     for action in ("show", "activate", "deactivate", "rotate"):
         one = actions.add_parser(action, parents=[output])
-        one.add_argument("id", type=int, metavar="ID")
+        one.add_argument("id", type=values.positive, metavar="ID")
         if action == "rotate":
             one.add_argument("--grace", type=values.duration, default=0, metavar="24h")
     update = actions.add_parser("update", parents=[output], help="change a key")
-    update.add_argument("id", type=int, metavar="ID")
+    update.add_argument("id", type=values.positive, metavar="ID")
     absent: Any = values.ABSENT
     update.add_argument("--budget", type=values.nanodollars, default=absent, metavar="USD|none")
     update.add_argument("--budget-period", default=absent, choices=PERIODS)
@@ -288,7 +291,7 @@ def _add_keys(parser: argparse.ArgumentParser, output: argparse.ArgumentParser) 
     update.add_argument("--reset-spend", action="store_true")
 
 
-def _add_users(parser: argparse.ArgumentParser, output: argparse.ArgumentParser) -> None:
+def _add_users(parser: argparse.ArgumentParser, output: _Parser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", parents=[output])
     create.add_argument("--email", required=True, metavar="E")

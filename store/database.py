@@ -8,7 +8,9 @@ Every sqlite3 error is translated here: outside this room there is only StoreUna
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from importlib.resources import files
@@ -17,9 +19,10 @@ from typing import Any, Final, Self
 
 import aiosqlite
 
-from store.errors import SchemaError, StoreUnavailable
+from store.errors import Invalid, SchemaError, StoreUnavailable
 
 BUSY_SECONDS: Final = 5.0
+UPGRADE_SECONDS: Final = 60.0  # how long a start waits for another process that is upgrading
 Row = tuple[Any, ...]
 
 
@@ -70,8 +73,10 @@ class Database:
         return cls(writer, reader)
 
     async def close(self) -> None:
-        await self._reader.close()
-        await self._writer.close()
+        try:
+            await self._reader.close()
+        finally:  # a connection left open is a thread that keeps the process from ending
+            await self._writer.close()
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """`async with database.transaction() as t:` commits at the end, rolls back on any exception."""
@@ -81,11 +86,11 @@ class Database:
         """As `transaction`, for reading: all statements see one state of the database."""
         return self._scope(self._reader, self._read_lock, "BEGIN")
 
-    async def fetch_one(self, sql: str) -> Row | None:
+    async def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
         """A single committed state, in a single trip. Raises StoreUnavailable."""
         async with self._read_lock:
             with translated():
-                return await Transaction(self._reader).fetch_one(sql)
+                return await Transaction(self._reader).fetch_one(sql, parameters)
 
     @asynccontextmanager
     async def _scope(
@@ -112,8 +117,12 @@ async def _roll_back(connection: aiosqlite.Connection) -> None:
 
 async def _connect(path: Path) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-    await connection.execute("PRAGMA foreign_keys = ON")
-    await connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        await connection.execute("PRAGMA foreign_keys = ON")
+        await connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
@@ -123,7 +132,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.IntegrityError:
-        raise
+        raise  # a constraint: the room's own code knows what it means
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise Invalid(f"a value cannot be stored: {error}") from error
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"the database cannot be used: {error}") from error
 
@@ -141,42 +152,59 @@ def prepare(path: Path) -> None:
     """Create the file and bring its schema up to date. Two processes doing so at once take turns."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=UPGRADE_SECONDS)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        _migrate(connection, path)
+        _use_wal(connection)
+        if _version(connection) != migrations()[-1][0]:
+            _migrate(connection, path)
     finally:
         connection.close()
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite's busy timeout does not cover the switch: of two that switch at once, one is refused."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode != "wal":
+            raise sqlite3.OperationalError("no WAL here: the data directory must be on a local disk")
+        return
+
+
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Look, copy and change under one write lock: nobody else's upgrade comes between the three."""
     scripts = migrations()
     newest = scripts[-1][0]
-    version = _version(connection)
-    if version > newest:
-        raise SchemaError(
-            f"{path} was made by a newer version (schema {version}, this one knows {newest}). "
-            "Upgrade with 'git pull', or put back the copy that the upgrade made beside it."
-        )
-    if 0 < version < newest:
-        _back_up(connection, path.with_name(f"{path.name}.before-{newest:04d}"))
-    for number, script in scripts:
-        if number > version:
-            _apply(connection, number, script)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection)
+        if version > newest:
+            raise SchemaError(
+                f"{path} was made by a newer version (schema {version}, this one knows {newest}). "
+                "Upgrade with 'git pull', or put back the copy that the upgrade made beside it."
+            )
+        if 0 < version < newest:
+            _back_up(path, path.with_name(f"{path.name}.before-{newest:04d}"))
+        for number, script in scripts:
+            if number > version:
+                _apply(connection, number, script)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()  # unlike ROLLBACK no error where SQLite has rolled back by itself
+        raise
 
 
 def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:
-    """One script and its number in one transaction, unless another process was faster."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if _version(connection) < number:
-            for statement in statements(script):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number:d}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+    for statement in statements(script):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {number:d}")
 
 
 def statements(script: str) -> Iterator[str]:
@@ -195,10 +223,15 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
-    copy.touch(mode=0o600)
-    target = sqlite3.connect(copy)
+def _back_up(path: Path, copy: Path) -> None:
+    """What is committed, complete or not at all: the copy takes its name when it is whole."""
+    draft = copy.with_name(f"{copy.name}.part")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    source, target = sqlite3.connect(path), sqlite3.connect(draft)
     try:
-        connection.backup(target)
+        source.backup(target)
     finally:
         target.close()
+        source.close()
+    os.replace(draft, copy)

@@ -10,19 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import sqlite3
 import string
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from store.database import Database, Transaction
-from store.errors import Invalid, NotFound
+from store.errors import Invalid, NotFound, StoreUnavailable
 from store.types import ApiKey
 
 ALPHABET: Final = string.ascii_letters + string.digits
 SECRET_LENGTH: Final = 48
 PERIODS: Final = ("total", "day", "week", "month")
+MOST: Final = 2**53 - 1  # what a Redis script, counting in doubles, and a JSON number hold exactly
 
 COLUMNS: Final = """k.id, k.user_id, k.name, s.prefix, s.last4, s.digest, k.tier, k.rpm, k.tpd,
     k.budget_nanodollars, k.budget_period, k.models, k.expires_at, k.disabled_at, k.created_at,
@@ -31,6 +33,11 @@ FROM: Final = (
     """FROM api_keys k JOIN api_key_secrets s ON s.key_id = k.id LEFT JOIN users u ON u.id = k.user_id"""
 )
 SELECT: Final = f"SELECT {COLUMNS} {FROM}"
+# One statement is one read transaction, and one trip to the connection's thread where a snapshot takes four.
+LOOK_UP: Final = f"""SELECT v.version, {COLUMNS} FROM versions v LEFT JOIN api_key_secrets s ON s.digest = ?
+    LEFT JOIN api_keys k ON k.id = s.key_id LEFT JOIN users u ON u.id = k.user_id WHERE v.name = 'keys'"""
+
+NO_VERSION: Final = "the table `versions` has lost its row 'keys': restore the database from a copy"
 
 # What `update` may set: the column's name and nothing else ever reaches the SQL text.
 CHANGEABLE: Final = frozenset(
@@ -89,31 +96,19 @@ class ApiKeys:
         self._check(vars_of(new))
         plaintext, digest = draw_secret()
         now = int(self._clock())
-        async with self._database.transaction() as transaction:
-            key_id = await transaction.execute(
-                """INSERT INTO api_keys (user_id, name, tier, rpm, tpd, budget_nanodollars, budget_period,
-                   models, expires_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-                (
-                    new.user_id,
-                    new.name,
-                    new.tier,
-                    new.rpm,
-                    new.tpd,
-                    new.budget_nanodollars,
-                    new.budget_period,
-                    models_text(new.models),
-                    new.expires_at,
-                    now,
-                ),
-            )
-            await _insert_secret(transaction, key_id, plaintext, digest, now)
+        try:
+            async with self._database.transaction() as transaction:
+                key_id = await _insert_key(transaction, new, now)
+                await _insert_secret(transaction, key_id, plaintext, digest, now)
+        except sqlite3.IntegrityError as error:
+            raise Invalid(f"there is no account {new.user_id}") from error
         return await self.find(key_id), plaintext
 
     async def find(self, key_id: int) -> ApiKey:
         """Raises NotFound."""
         async with self._database.snapshot() as snapshot:
             row = await snapshot.fetch_one(
-                f"{SELECT} WHERE k.id = ? ORDER BY s.created_at DESC, s.expires_at IS NULL DESC", (key_id,)
+                f"{SELECT} WHERE k.id = ? ORDER BY s.expires_at IS NULL DESC, s.created_at DESC", (key_id,)
             )
         if row is None:
             raise NotFound(f"API key {key_id}")
@@ -126,20 +121,21 @@ class ApiKeys:
         return [self._key(row, with_secret_expiry=False) for row in rows]
 
     async def look_up(self, digest: bytes) -> tuple[ApiKey | None, int]:
-        """The key of a secret and the `keys_version` at which that was so, read in one snapshot.
+        """The key of a secret and the `keys_version` at which that was so, read in one transaction.
 
         `expires_at` is the earlier one of the key's and the secret's, `disabled_at` also the owner's.
         """
-        async with self._database.snapshot() as snapshot:
-            row = await snapshot.fetch_one(f"{SELECT} WHERE s.digest = ?", (digest,))
-            version = await snapshot.fetch_one("SELECT version FROM versions WHERE name = 'keys'")
-        assert version is not None
-        return (None if row is None else self._key(row, with_secret_expiry=True)), version[0]
+        row = await self._database.fetch_one(LOOK_UP, (digest,))
+        if row is None:
+            raise StoreUnavailable(NO_VERSION)
+        version, *fields = row
+        return (None if fields[0] is None else self._key(fields, with_secret_expiry=True)), version
 
     async def version(self) -> int:
-        """The current `keys_version`."""
+        """The current `keys_version`. Raises StoreUnavailable."""
         row = await self._database.fetch_one("SELECT version FROM versions WHERE name = 'keys'")
-        assert row is not None
+        if row is None:
+            raise StoreUnavailable(NO_VERSION)
         return int(row[0])
 
     async def update(self, key_id: int, changes: Mapping[str, Any]) -> ApiKey:
@@ -147,6 +143,8 @@ class ApiKeys:
         unknown = set(changes) - CHANGEABLE
         if unknown:
             raise Invalid(f"these cannot be changed: {', '.join(sorted(unknown))}")
+        if not changes:
+            raise Invalid("nothing to change was given")
         self._check(changes)
         values = {**changes}
         if "models" in values:
@@ -192,19 +190,21 @@ class ApiKeys:
         return await self.find(key_id), plaintext
 
     def _check(self, values: Mapping[str, Any]) -> None:
-        if "name" in values and not values["name"]:
+        if "name" in values and not values["name"].strip():
             raise Invalid("a key needs a name")
+        if "name" in values and not values["name"].isprintable():
+            raise Invalid("a key's name is of printable characters")
         if "tier" in values and values["tier"] not in self._tiers:
             raise Invalid(f"there is no tier '{values['tier']}' (there are {', '.join(self._tiers)})")
         if "budget_period" in values and values["budget_period"] not in PERIODS:
             raise Invalid(f"a budget's period is one of {', '.join(PERIODS)}")
         for name in ("rpm", "tpd"):
-            if values.get(name) is not None and values[name] < 1:
-                raise Invalid(f"{name} must be at least 1")
-        if (values.get("budget_nanodollars") or 0) < 0:
-            raise Invalid("a budget cannot be negative")
+            if values.get(name) is not None and not 1 <= values[name] <= MOST:
+                raise Invalid(f"{name} must be at least 1 and at most {MOST}")
+        if not 0 <= (values.get("budget_nanodollars") or 0) <= MOST:
+            raise Invalid(f"a budget is 0 to {MOST} nano-dollars")
 
-    def _key(self, row: tuple[Any, ...], *, with_secret_expiry: bool) -> ApiKey:
+    def _key(self, row: Sequence[Any], *, with_secret_expiry: bool) -> ApiKey:
         *fields, secret_expires_at, owner_disabled_at = row
         tier, rpm, tpd = fields[6:9]
         usual = self._tiers.get(tier)
@@ -213,7 +213,7 @@ class ApiKeys:
             fields[8] = usual.tpd if tpd is None else tpd
         else:  # a tier that has left rooya.toml leaves its keys the least there is
             fields[7], fields[8] = rpm or 1, tpd or 1
-        fields[11] = None if fields[11] is None else frozenset(json.loads(fields[11]))
+        fields[11] = models_of(fields[11])
         if with_secret_expiry:
             ends = [at for at in (fields[12], secret_expires_at) if at is not None]
             fields[12] = min(ends, default=None)
@@ -235,6 +235,37 @@ def draw_secret() -> tuple[str, bytes]:
 def models_text(models: frozenset[str] | None) -> str | None:
     """The `models` column."""
     return None if models is None else json.dumps(sorted(models))
+
+
+def models_of(text: str | None) -> frozenset[str] | None:
+    """The column's value. One that somebody wrote by hand and nobody can read allows no model."""
+    if text is None:
+        return None
+    try:
+        names = json.loads(text)
+    except (ValueError, TypeError):
+        return frozenset()
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return frozenset(names) if is_list else frozenset()
+
+
+async def _insert_key(transaction: Transaction, new: NewKey, now: int) -> int:
+    return await transaction.execute(
+        """INSERT INTO api_keys (user_id, name, tier, rpm, tpd, budget_nanodollars, budget_period,
+           models, expires_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            new.user_id,
+            new.name,
+            new.tier,
+            new.rpm,
+            new.tpd,
+            new.budget_nanodollars,
+            new.budget_period,
+            models_text(new.models),
+            new.expires_at,
+            now,
+        ),
+    )
 
 
 async def _insert_secret(

@@ -36,6 +36,7 @@ class Option:
 
 
 REQUIRED: Final = object()
+MOST: Final = 10**15  # a wider whole number is a slip of the hand, and inexact in a Redis script
 WORDS: Final = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "an array"}
 
 
@@ -53,6 +54,8 @@ def whole(low: int, high: int | None = None) -> Kind:
         number: int = _typed(value, int, "an integer")
         if number < low or (high is not None and number > high):
             raise ValueError(f"{number} is not {_bounds(low, high)}")
+        if number > MOST:
+            raise ValueError(f"{number} is more than {MOST}")
         return number
 
     return Kind("integer", read)

@@ -295,8 +295,8 @@ class _Reader:
         if not found or scheme not in ("env", "file"):
             return text
         if scheme == "env":
-            secret = self._environ.get(rest, "")
-            what = f"the environment variable {rest}"
+            secret = self._environ.get(rest, "")  # what is no name is a secret, perhaps: it is not repeated
+            what = f"the environment variable {rest if rest.isidentifier() else 'so named'}"
         else:
             what = f"the file {rest}"
             try:

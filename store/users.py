@@ -45,6 +45,15 @@ class Users:
             raise Invalid(f"there is an account of '{email}' already") from error
         return await self.find(email)
 
+    async def disable(self, email: str) -> User:
+        """Close an account: its keys are refused from now on. Raises NotFound."""
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                "UPDATE users SET disabled_at = coalesce(disabled_at, ?) WHERE email = ?",
+                (int(self._clock()), email.strip().casefold()),
+            )
+        return await self.find(email)
+
     async def find(self, email: str) -> User:
         """Raises NotFound."""
         async with self._database.snapshot() as snapshot:

@@ -44,20 +44,21 @@ CREATE TABLE versions (
 
 INSERT INTO versions (name, version) VALUES ('keys', 1);
 
--- Whoever writes (a process, the command line, the sqlite3 shell), the version moves with the change.
+-- Whoever writes (a process, the command line, the sqlite3 shell), the version moves with the change. By a
+-- random step: after a copy was put back, no new version is one that Redis still holds entries of.
 CREATE TRIGGER api_keys_inserted AFTER INSERT ON api_keys
-BEGIN UPDATE versions SET version = version + 1 WHERE name = 'keys'; END;
+BEGIN UPDATE versions SET version = version + 1 + abs(random() % 1000000) WHERE name = 'keys'; END;
 CREATE TRIGGER api_keys_updated AFTER UPDATE ON api_keys
-BEGIN UPDATE versions SET version = version + 1 WHERE name = 'keys'; END;
+BEGIN UPDATE versions SET version = version + 1 + abs(random() % 1000000) WHERE name = 'keys'; END;
 CREATE TRIGGER api_keys_deleted AFTER DELETE ON api_keys
-BEGIN UPDATE versions SET version = version + 1 WHERE name = 'keys'; END;
+BEGIN UPDATE versions SET version = version + 1 + abs(random() % 1000000) WHERE name = 'keys'; END;
 CREATE TRIGGER api_key_secrets_inserted AFTER INSERT ON api_key_secrets
-BEGIN UPDATE versions SET version = version + 1 WHERE name = 'keys'; END;
+BEGIN UPDATE versions SET version = version + 1 + abs(random() % 1000000) WHERE name = 'keys'; END;
 CREATE TRIGGER api_key_secrets_updated AFTER UPDATE ON api_key_secrets
-BEGIN UPDATE versions SET version = version + 1 WHERE name = 'keys'; END;
+BEGIN UPDATE versions SET version = version + 1 + abs(random() % 1000000) WHERE name = 'keys'; END;
 CREATE TRIGGER api_key_secrets_deleted AFTER DELETE ON api_key_secrets
-BEGIN UPDATE versions SET version = version + 1 WHERE name = 'keys'; END;
+BEGIN UPDATE versions SET version = version + 1 + abs(random() % 1000000) WHERE name = 'keys'; END;
 CREATE TRIGGER users_disabled AFTER UPDATE OF disabled_at ON users
-BEGIN UPDATE versions SET version = version + 1 WHERE name = 'keys'; END;
+BEGIN UPDATE versions SET version = version + 1 + abs(random() % 1000000) WHERE name = 'keys'; END;
 CREATE TRIGGER users_deleted AFTER DELETE ON users
-BEGIN UPDATE versions SET version = version + 1 WHERE name = 'keys'; END;
+BEGIN UPDATE versions SET version = version + 1 + abs(random() % 1000000) WHERE name = 'keys'; END;

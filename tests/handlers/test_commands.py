@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import sqlite3
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,9 @@ def test_users_are_created_once_and_own_keys(line: Line) -> None:
         ("keys", "update", "99", "--rpm", "1"),
         ("keys", "create", "--name", "n", "--tier", "gold"),
         ("keys", "create", "--name", ""),
+        ("keys", "create", "--name", "a\x1b[2Jb"),
+        ("keys", "create", "--name", "\udcff"),
+        ("keys", "update", "99"),
         ("users", "create", "--email", "nobody"),
     ],
 )
@@ -135,12 +140,21 @@ def test_a_refusal_is_status_1_with_the_reason_on_stderr(line: Line, words: tupl
         ("keys", "create", "--name", "n", "--budget", "nan"),
         ("keys", "create", "--name", "n", "--budget", "0.0000000001"),
         ("keys", "create", "--name", "n", "--budget", "1e30"),
+        ("keys", "create", "--name", "n", "--budget", "8000000.000000001"),
+        ("keys", "create", "--name", "n", "--budget", "1.0000000000000000000000000000001"),
+        ("keys", "create", "--name", "n", "--budget", "1e-999999999999999999"),
         ("keys", "create", "--name", "n", "--budget-period", "year"),
         ("keys", "create", "--name", "n", "--expires", "soon"),
         ("keys", "create", "--name", "n", "--expires", "2001-01-01"),
+        ("keys", "create", "--name", "n", "--expires", "0d"),
+        ("keys", "create", "--name", "n", "--expires", "999999999d"),
+        ("keys", "create", "--name", "n", "--models", "a\x1b[2Jb"),
+        ("keys", "create", "--name", "n", "--bud", "1"),
+        ("keys", "update", "1", "--model", "a"),
         ("keys", "create", "--name", "n", "--models", ","),
         ("keys", "rotate", "1", "--grace", "long"),
         ("keys", "show", "one"),
+        ("keys", "show", "99999999999999999999"),
         ("serve", "--port", "http"),
     ],
 )
@@ -151,6 +165,37 @@ def test_wrong_words_are_status_2(
         line(*words)
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "0.000000001", "2.5", "1234567.890123456", "7999999.999999999", "8e6"])
+def test_money_is_printed_to_the_last_decimal(line: Line, text: str) -> None:
+    line.json("keys", "create", "--name", "n", "--budget", text)
+    assert line("keys", "show", "1", "--json") == 0
+    assert json.loads(line.out, parse_float=Decimal, parse_int=Decimal)["budget_usd"] == Decimal(text)
+
+
+def test_rows_that_others_wrote_are_shown_and_harm_no_terminal(line: Line) -> None:
+    line.json("keys", "create", "--name", "n")
+    database = sqlite3.connect(line.directory / "data" / "rooya.db")
+    in_milliseconds = 1_900_000_000_000
+    values = ("\x1b[2J\n", "gpt-4o", in_milliseconds)
+    database.execute("UPDATE api_keys SET name = ?, models = ?, expires_at = ?", values)
+    database.commit()
+    database.close()
+    for words in (("keys", "list"), ("keys", "show", "1")):
+        assert line(*words) == 0
+        assert "\x1b" not in line.out
+    assert len(line.out.splitlines()) == len(line.json("keys", "show", "1")) - 1  # prefix and last4 are one
+    assert line.json("keys", "list")[0]["models"] == []
+
+
+def test_verbs_read_while_another_process_writes(line: Line) -> None:
+    line.json("keys", "create", "--name", "n")
+    other = sqlite3.connect(line.directory / "data" / "rooya.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert [row["id"] for row in line.json("keys", "list")] == [1]
+    other.execute("ROLLBACK")
+    other.close()
 
 
 def test_check_says_what_is_wrong_with_file_key_and_reason(line: Line) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from store import database as module
 from store.database import Database, migrations, prepare, statements
-from store.errors import SchemaError, StoreUnavailable
+from store.errors import Invalid, SchemaError, StoreUnavailable
 from tests.store.stores import opened, run
 
 
@@ -44,6 +45,17 @@ def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
     assert [process.wait(30) for process in processes] == [0, 0, 0, 0]
 
 
+def test_a_first_start_waits_for_another_that_is_under_way(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "rooya.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # SQLite refuses the switch to WAL now, whatever the busy timeout
+    ending = threading.Timer(0.2, other.execute, ["COMMIT"])
+    ending.start()
+    prepare(tmp_path / "rooya.db")
+    ending.join()
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+
+
 def test_a_database_of_a_newer_version_is_refused_with_advice(tmp_path: Path) -> None:
     path = tmp_path / "rooya.db"
     prepare(path)
@@ -64,8 +76,52 @@ def test_a_copy_is_kept_before_an_upgrade(tmp_path: Path, monkeypatch: pytest.Mo
     prepare(path)
     copy = tmp_path / f"rooya.db.before-{newest + 1:04d}"
     assert copy.stat().st_mode & 0o777 == 0o600
-    connection = sqlite3.connect(copy)
-    assert connection.execute("PRAGMA user_version").fetchone() == (newest,)
+    assert version_of(copy) == newest
+    assert not list(tmp_path.glob("*.part"))
+
+
+def version_of(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
+    return int(version)
+
+
+def test_the_copy_is_of_before_though_another_process_upgrades_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rooya.db"
+    prepare(path)
+    scripts = [*migrations(), (9000, "CREATE TABLE later (id INTEGER);")]
+    monkeypatch.setattr(module, "migrations", lambda: scripts)
+    ask, asked = module._version, []
+
+    def version(connection: sqlite3.Connection) -> int:
+        found = ask(connection)
+        if not asked:
+            asked.append(found)
+            prepare(path)  # the other one is faster: it upgrades between our question and our next step
+        return found
+
+    monkeypatch.setattr(module, "_version", version)
+    prepare(path)
+    assert version_of(tmp_path / "rooya.db.before-9000") == asked[0]
+    assert version_of(path) == 9000
+
+
+def test_an_upgrade_of_several_steps_happens_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rooya.db"
+    prepare(path)
+    before = version_of(path)
+    scripts = [*migrations(), (9000, "CREATE TABLE later (id INTEGER);"), (9001, "DROP TABLE nothing;")]
+    monkeypatch.setattr(module, "migrations", lambda: scripts)
+    with pytest.raises(sqlite3.OperationalError, match="nothing"):
+        prepare(path)
+    assert version_of(path) == before
+    connection = sqlite3.connect(path)
+    assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'later'").fetchall()
     connection.close()
 
 
@@ -138,6 +194,21 @@ def test_a_locked_database_is_unavailable_not_empty(tmp_path: Path, monkeypatch:
             other.close()
             async with database.transaction() as transaction:
                 await transaction.execute("DELETE FROM users")
+
+    run(test)
+
+
+@pytest.mark.parametrize("value", [2**63, "\udcff"])
+def test_a_value_that_sqlite_cannot_hold_is_invalid_and_nothing_else_breaks(
+    tmp_path: Path, value: object
+) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, _):
+            with pytest.raises(Invalid):
+                async with database.transaction() as transaction:
+                    await transaction.execute("INSERT INTO users (email, created_at) VALUES (?, 1)", (value,))
+            async with database.transaction() as transaction:
+                await transaction.execute("INSERT INTO users (email, created_at) VALUES ('a@b', 1)")
 
     run(test)
 

@@ -19,6 +19,7 @@ from store.errors import KeyRefused, StoreUnavailable
 from store.keyring import Keyring, decoded, encoded, redis_name
 from store.keys import ApiKeys, NewKey
 from store.types import ApiKey
+from store.users import Users
 from tests.store.stores import opened, run, until
 
 
@@ -116,11 +117,11 @@ def test_a_look_up_in_flight_never_brings_a_revoked_key_back(tmp_path: Path) -> 
     async def test() -> None:
         async with ringed(tmp_path) as (keys, keyring):
             key, _ = await keys.create(NewKey(name="k"))
-            for _ in range(400):
+            for _ in range(1500):
                 await keys.activate(key.id)
                 await keyring.refresh()
                 asking = [asyncio.create_task(refusal(keyring, key.digest)) for _ in range(3)]
-                for _ in range(rng.randrange(12)):
+                for _ in range(rng.randrange(6)):
                     await asyncio.sleep(0)
                 await keys.deactivate(key.id)
                 await keyring.refresh()
@@ -203,6 +204,64 @@ def test_a_flood_of_random_keys_evicts_no_good_one(tmp_path: Path) -> None:
     run(test)
 
 
+def test_the_keys_used_last_are_kept_and_memory_is_bounded(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with ringed(tmp_path, size=4) as (keys, keyring):
+            made = [(await keys.create(NewKey(name="k")))[0].digest for _ in range(20)]
+            await keyring.refresh()
+            for at, digest in enumerate(made):
+                await keyring.lookup(digest, time.time())
+                for recent in made[max(0, at - 1) : at + 1] + made[:1]:
+                    assert keyring.find(recent, time.time()) is not None
+                held = [digest for digest in made if keyring.find(digest, time.time())]
+                assert len(held) <= 8
+            # A new version empties all of it.
+            await keys.deactivate(1)
+            await keyring.refresh()
+            assert not [digest for digest in made if keyring.find(digest, time.time())]
+
+    run(test)
+
+
+def test_keys_of_a_disabled_owner_stop_though_nobody_told_this_process(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with ringed(tmp_path) as (keys, keyring), opened(tmp_path) as (elsewhere, _):
+            users = Users(elsewhere)
+            user = await users.create("a@example.org")
+            key, _ = await keys.create(NewKey(name="k", user_id=user.id))
+            await keyring.refresh()
+            assert await refusal(keyring, key.digest) == "good"
+            await users.disable("a@example.org")
+            began = time.monotonic()
+            while await refusal(keyring, key.digest) == "good":
+                assert time.monotonic() - began < 1
+                await asyncio.sleep(0.01)
+
+    run(test)
+
+
+@pytest.mark.expects_log("cannot be asked")
+@pytest.mark.expects_log("is back")
+def test_revocations_arrive_again_after_the_database_was_unfit(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with ringed(tmp_path) as (keys, keyring):
+            key, _ = await keys.create(NewKey(name="k"))
+            await keyring.refresh()
+            assert await refusal(keyring, key.digest) == "good"
+            other = sqlite3.connect(tmp_path / "rooya.db", isolation_level=None)
+            (row,) = other.execute("SELECT name, version FROM versions").fetchall()
+            other.execute("DELETE FROM versions")
+            await until(lambda: not keyring.is_database_up)
+            assert await refusal(keyring, key.digest) == "good"
+            other.execute("INSERT INTO versions VALUES (?, ?)", row)
+            other.execute("UPDATE api_keys SET disabled_at = 1")
+            other.close()
+            await until(lambda: keyring.is_database_up)
+            assert await refusal(keyring, key.digest) == "inactive"
+
+    run(test)
+
+
 @pytest.mark.expects_log("cannot be asked")
 @pytest.mark.expects_log("is back")
 def test_without_the_database_known_keys_go_on_and_others_are_unavailable_not_unknown(tmp_path: Path) -> None:
@@ -279,6 +338,8 @@ def test_redis_spares_the_database_and_is_believed_at_the_current_version_only(
             for ring in rings:
                 await ring.refresh()
             assert await refusal(rings[0], key.digest) == "good"
+            while not await redis.exists(redis_name(key.digest)):  # written behind the answer
+                await asyncio.sleep(0.005)
             assert (await ask(rings[1], key.digest)).models == frozenset({"a"})
             assert (first.count, second.count) == (1, 0)
             entry = await redis.get(redis_name(key.digest))
@@ -321,6 +382,53 @@ def test_a_redis_that_is_gone_costs_nothing_but_a_database_look_up(tmp_path: Pat
         async with ringed(tmp_path / "data", redis=redis) as (keys, keyring):
             key, _ = await keys.create(NewKey(name="k"))
             assert await refusal(keyring, key.digest) == "good"
+        await redis.aclose()
+
+    run(test)
+
+
+def test_a_redis_that_does_not_answer_holds_nobody_up_for_long_and_is_then_left_alone(tmp_path: Path) -> None:
+    async def test() -> None:
+        silent = await asyncio.start_unix_server(hold, tmp_path / "silent.sock")
+        redis = Redis(unix_socket_path=str(tmp_path / "silent.sock"))
+        async with ringed(tmp_path / "data", redis=redis) as (keys, keyring):
+            waits = []
+            for _ in range(3):
+                key, _ = await keys.create(NewKey(name="k"))
+                began = time.monotonic()
+                assert (await keyring.lookup(key.digest, time.time())).id == key.id
+                waits.append(time.monotonic() - began)
+            assert waits[0] < 0.4
+            assert max(waits[1:]) < 0.1
+        await redis.aclose()
+        silent.close()
+
+    run(test)
+
+
+async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read all and say nothing."""
+    while await reader.read(1000):
+        pass
+    writer.close()
+
+
+def test_a_broken_redis_client_stops_neither_look_ups_nor_the_poll(tmp_path: Path) -> None:
+    class Broken(Redis):
+        async def execute_command(self, *words: object, **options: object) -> object:
+            raise RuntimeError("unable to perform operation on <UnixTransport closed>")
+
+    async def test() -> None:
+        redis = Broken(unix_socket_path=str(tmp_path / "nobody.sock"))
+        async with ringed(tmp_path / "data", redis=redis) as (keys, keyring):
+            key, _ = await keys.create(NewKey(name="k"))
+            assert await refusal(keyring, key.digest) == "good"
+            for change, state in ((keys.deactivate, "inactive"), (keys.activate, "good")):
+                await change(key.id)  # each is seen by the poll, which then tries to publish it
+                began = time.monotonic()
+                while await refusal(keyring, key.digest) != state:
+                    assert time.monotonic() - began < 1
+                    await asyncio.sleep(0.01)
         await redis.aclose()
 
     run(test)

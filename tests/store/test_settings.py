@@ -273,6 +273,7 @@ BAD: Final[list[tuple[str, str, str]]] = [
     ('[server]\naddress = ""', "server.address", "is empty"),
     ("[server]\nprocesses = 0", "server.processes", "0 is not from 1"),
     ("[limits]\nip_rpm = -1", "limits.ip_rpm", "-1 is not at least 0"),
+    (f"[limits]\nip_rpm = {10**16}", "limits.ip_rpm", "is more than 1000000000000000"),
     ("[limits.tiers.free]\nrpm = 0", "limits.tiers.free.rpm", "0 is not at least 1"),
     ("[limits.tiers.gold]\nrpm = 1", "limits.tiers.gold.tpd", "is missing"),
     ("[timeouts]\nconnect_s = 0", "timeouts.connect_s", "0 is not"),
@@ -327,6 +328,7 @@ BAD: Final[list[tuple[str, str, str]]] = [
     # secrets
     (A + 'api_keys = [""]', "providers[0].api_keys[0]", "is empty"),
     (A + f'api_keys = ["{SECRET}", "env:GONE"]', "providers[0].api_keys[1]", "GONE is not set or empty"),
+    (A + f'api_keys = ["env:{SECRET}"]', "providers[0].api_keys[0]", "variable so named is not set"),
     (A + 'api_keys = ["env:EMPTY"]', "providers[0].api_keys[0]", "EMPTY is not set or empty"),
     (
         A + 'api_keys = ["file:gone"]',
