@@ -119,8 +119,10 @@ class Gateway:
                 self.places.append(f"http://{f'[{address}]' if ':' in address else address}:{port}")
 
     def state(self) -> str:
-        """What /health says."""
-        return "draining" if self._server.is_draining else "ok"
+        """What /health says: keys in memory go on without the database, but no others."""
+        if self._server.is_draining:
+            return "draining"
+        return "ok" if self._keyring.is_database_up else "degraded"
 
     async def wait(self) -> None:
         """Return when the process is told to stop."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -194,3 +196,30 @@ def test_a_unix_socket_serves(tmp_path: Path, vendor: Vendor) -> None:
             sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             assert sock.recv(4096).startswith(b"HTTP/1.1 200 OK")
     assert not path.exists()
+
+
+def test_health_is_degraded_while_the_database_cannot_be_asked(tmp_path: Path, vendor: Vendor) -> None:
+    def status() -> str:
+        return str(json.loads(ask(gateway, "GET", "/health")[2])["status"])
+
+    def wait_for(wanted: str) -> None:
+        end = time.monotonic() + 10
+        while status() != wanted:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    vendor.answers["m"] = reply(recorded("chat"))
+    with Gateway(tmp_path, toml(vendor.base_url)) as gateway:
+        assert gateway.post(CHAT, HELLO)[0] == 200
+        with sqlite3.connect(gateway.data_dir / "rooya.db") as shell:
+            shell.execute("ALTER TABLE versions RENAME TO hidden")
+            shell.commit()
+            wait_for("degraded")
+            assert gateway.post(CHAT, HELLO)[0] == 200
+            unknown = ask(gateway, "POST", CHAT, b"{}", Authorization="Bearer sk-unknown")
+            assert (unknown[0], json.loads(unknown[2])["error"]["code"]) == (503, "store_unavailable")
+            shell.execute("ALTER TABLE hidden RENAME TO versions")
+            shell.commit()
+        shell.close()
+        wait_for("ok")
+        assert ask(gateway, "POST", CHAT, b"{}", Authorization="Bearer sk-unknown")[0] == 401
