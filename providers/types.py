@@ -141,8 +141,14 @@ class UpstreamRequest:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens of a call, in OpenAI's accounting: cached and cache-write tokens are part of the input,
-    reasoning and audio tokens part of their side. source: "reported" by the vendor or "estimated"."""
+    """Tokens of a call, in OpenAI's accounting: what follows the first two is a part of its side.
+
+    cache_write_tokens include cache_write_1h_tokens (entries that live an hour), audio_input_tokens include
+    cached_audio_tokens, which are part of cached_tokens too. source: "reported" by the vendor or "estimated".
+    variant: what the vendor says changes the price, such as "service_tier=flex"; empty if nothing does.
+    cost_nanodollars: what the vendor says it charges, None where it does not say. is_unclear: the sums
+    do not tell whether reasoning is part of the output.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -151,7 +157,14 @@ class Usage:
     reasoning_tokens: int = 0
     audio_input_tokens: int = 0
     audio_output_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cached_audio_tokens: int = 0
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
     source: str = "reported"
+    variant: str = ""
+    cost_nanodollars: int | None = None
+    is_unclear: bool = False
 
 
 class Reply:
