@@ -39,3 +39,17 @@ class NotFound(Exception):
 
 class Invalid(Exception):
     """A value that must not be stored; the message says why."""
+
+
+class LedgerFull(Exception):
+    """What a call costs cannot be written down now: no room, or the disk refuses."""
+
+
+class DataDirectoryTaken(Exception):
+    """Another process serves this data directory, and without Redis only one may."""
+
+    def __init__(self, data_dir: object) -> None:
+        super().__init__(
+            f"another process serves the data directory {data_dir}. Stop it first; for several processes "
+            "on one directory set limits.redis_url and server.processes."
+        )

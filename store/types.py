@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
+
+NEVER: Final = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +31,67 @@ class ApiKey:
     expires_at: int | None
     disabled_at: int | None
     created_at: int
+    spend_reset_at: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Where calls go and what they cost there; made once, meant by every call that goes there.
+
+    price: JSON; empty, with the source "unpriced", where none is known. The rest is the journal's: which one
+    knows the place, what it calls it, and the last of its segments that says so.
+    """
+
+    model: str
+    provider: str
+    upstream_model: str
+    endpoint: str
+    price_source: str
+    price: str
+    owner: object = None
+    number: int = 0
+    defined_in: int = 0
+
+    def words(self) -> tuple[str, ...]:
+        return (
+            self.model,
+            self.provider,
+            self.upstream_model,
+            self.endpoint,
+            self.price_source,
+            self.price,
+        )
+
+
+@dataclass(slots=True)
+class LedgerRecord:
+    """One attempt at a provider: the first part is known before it is sent, the second when it is over.
+
+    window: when the key's budget window of the admission began, Unix seconds. ticket: the journal's own
+    number. The words of status and usage_source are those of `store/records.py`. first_byte_ms and total_ms
+    count from the start; NEVER where no byte came. details: a JSON object of what is rare, or empty.
+    """
+
+    place: Place
+    request_id: str
+    attempt: int
+    is_stream: bool
+    key_id: int
+    window: int
+    worst_nanodollars: int
+    started_at_ms: int
+    client_request_id: str = ""
+    ticket: int = 0
+
+    status: str = ""
+    usage_source: str = "none"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    cost_nanodollars: int = 0
+    first_byte_ms: int = NEVER
+    total_ms: int = 0
+    details: str = ""

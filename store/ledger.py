@@ -1,0 +1,212 @@
+"""Settled calls into the database: rows, sums and the journal's position, in one transaction.
+
+For the mover, which calls from its own thread on its own connection. Rows go in by statements of many rows:
+SQLite works with the interpreter's lock released, and each statement gives it up once. What rows add to
+the sums is added up first, so that a batch touches each sum once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from store.types import NEVER, LedgerRecord, Place
+
+log = logging.getLogger("rooya.ledger")
+
+ROWS_A_STATEMENT: Final = 200
+MAX_PRICES: Final = 4096  # remembered with their ids, then forgotten all at once
+UNPRICED: Final = 0
+HOUR_MS: Final = 3_600_000
+SLICE_MS: Final = 600_000  # ten minutes
+
+COLUMNS: Final = (
+    "request_id, attempt, key_id, window, model, provider, upstream_model, endpoint, is_stream, status,"
+    " input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, audio_tokens,"
+    " cost_nanodollars, usage_source, price_id, started_at_ms, first_byte_ms, total_ms, details"
+)
+ROW: Final = f"({', '.join('?' * 23)})"
+ROWS: Final = ", ".join([ROW] * ROWS_A_STATEMENT)
+INSERT: Final = f"INSERT INTO ledger ({COLUMNS}) VALUES {ROW}"
+INSERT_MANY: Final = f"INSERT INTO ledger ({COLUMNS}) VALUES {ROWS}"
+
+SUMS: Final = (
+    "key_id, model, provider, row_count, requests, errors, estimated, unpriced,"
+    " input_tokens, output_tokens, cached_tokens, cost_nanodollars"
+)
+ADDED: Final = """row_count = row_count + excluded.row_count, requests = requests + excluded.requests,
+    errors = errors + excluded.errors, estimated = estimated + excluded.estimated,
+    unpriced = unpriced + excluded.unpriced, input_tokens = input_tokens + excluded.input_tokens,
+    output_tokens = output_tokens + excluded.output_tokens,
+    cached_tokens = cached_tokens + excluded.cached_tokens,
+    cost_nanodollars = cost_nanodollars + excluded.cost_nanodollars"""
+THIRTEEN: Final = f"({', '.join('?' * 13)})"
+ADD_HOUR: Final = f"""INSERT INTO usage_hourly (hour, {SUMS}) VALUES {THIRTEEN}
+    ON CONFLICT (hour, key_id, model, provider) DO UPDATE SET {ADDED}"""
+ADD_DAY: Final = f"""INSERT INTO usage_daily (day, {SUMS}) VALUES {THIRTEEN}
+    ON CONFLICT (day, key_id, model, provider) DO UPDATE SET {ADDED}"""
+ADD_SPEND: Final = """INSERT INTO key_spend (key_id, window, row_count, cost_nanodollars) VALUES (?, ?, ?, ?)
+    ON CONFLICT (key_id, window) DO UPDATE SET row_count = row_count + excluded.row_count,
+    cost_nanodollars = cost_nanodollars + excluded.cost_nanodollars"""
+ADD_TOKENS: Final = """INSERT INTO key_tokens (slice, key_id, tokens) VALUES (?, ?, ?)
+    ON CONFLICT (slice, key_id) DO UPDATE SET tokens = tokens + excluded.tokens"""
+
+Group = tuple[int, int, str, str]
+
+
+class Sums:
+    """What some rows add to the sums."""
+
+    def __init__(self) -> None:
+        self.hours: dict[Group, list[int]] = {}
+        self.spend: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+        self.tokens: defaultdict[tuple[int, int], int] = defaultdict(int)
+
+    def add(self, record: LedgerRecord) -> None:
+        cost = record.cost_nanodollars
+        place = record.place
+        group = (record.started_at_ms // HOUR_MS, record.key_id, place.model, place.provider)
+        sums = self.hours.get(group)
+        if sums is None:
+            sums = self.hours[group] = [0] * 9
+        sums[0] += 1
+        sums[1] += not record.attempt
+        sums[2] += record.status != "ok"
+        sums[3] += record.usage_source != "reported"
+        sums[4] += place.price_source == "unpriced"
+        sums[5] += record.input_tokens
+        sums[6] += record.output_tokens
+        sums[7] += record.cached_tokens
+        sums[8] += cost
+        spend = self.spend[record.key_id, record.window]
+        spend[0] += 1
+        spend[1] += cost
+        tokens = record.input_tokens + record.output_tokens
+        if tokens:
+            self.tokens[record.started_at_ms // SLICE_MS, record.key_id] += tokens
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        days: dict[Group, list[int]] = {}
+        for (hour, key_id, model, provider), sums in self.hours.items():
+            day = (hour // 24, key_id, model, provider)
+            days[day] = [a + b for a, b in zip(days[day], sums, strict=True)] if day in days else sums
+        connection.executemany(ADD_HOUR, [(*group, *sums) for group, sums in self.hours.items()])
+        connection.executemany(ADD_DAY, [(*group, *sums) for group, sums in days.items()])
+        connection.executemany(ADD_SPEND, [(*group, *sums) for group, sums in self.spend.items()])
+        connection.executemany(ADD_TOKENS, [(*group, tokens) for group, tokens in self.tokens.items()])
+
+
+class LedgerWriter:
+    """Writes batches of settled calls. Raises sqlite3.Error, and then nothing of the batch is there."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """connection: in autocommit mode (isolation_level None), this writer's own."""
+        self._connection = connection
+        self._price_ids: dict[tuple[str, str], int] = {}
+
+    def write(self, records: Sequence[LedgerRecord], slot: int, segment: int, position: int) -> None:
+        """The rows and, with them, how far the slot's journal has been moved."""
+        try:
+            self._write(records, slot, segment, position, insert=self._insert)
+        except sqlite3.IntegrityError:
+            # Some are there already: somebody put back a copy of the journal. The others still count.
+            self._write(records, slot, segment, position, insert=self._insert_missing)
+
+    def _write(
+        self,
+        records: Sequence[LedgerRecord],
+        slot: int,
+        segment: int,
+        position: int,
+        insert: Callable[[Sequence[LedgerRecord]], Sequence[LedgerRecord]],
+    ) -> None:
+        try:
+            with transaction(self._connection):
+                sums = Sums()
+                for record in insert(records):
+                    sums.add(record)
+                sums.write(self._connection)
+                self._connection.execute(
+                    "UPDATE journal_slots SET segment = ?, position = ? WHERE slot = ?",
+                    (segment, position, slot),
+                )
+        except sqlite3.Error:
+            self._price_ids.clear()  # some may have been given in the transaction that is gone
+            raise
+
+    def _insert(self, records: Sequence[LedgerRecord]) -> Sequence[LedgerRecord]:
+        rows = [self._row(record) for record in records]
+        whole = len(rows) - len(rows) % ROWS_A_STATEMENT
+        for at in range(0, whole, ROWS_A_STATEMENT):
+            batch = rows[at : at + ROWS_A_STATEMENT]
+            self._connection.execute(INSERT_MANY, [value for row in batch for value in row])
+        self._connection.executemany(INSERT, rows[whole:])
+        return records
+
+    def _insert_missing(self, records: Sequence[LedgerRecord]) -> Sequence[LedgerRecord]:
+        missing = [
+            record
+            for record in records
+            if self._connection.execute(f"{INSERT} ON CONFLICT DO NOTHING", self._row(record)).rowcount
+        ]
+        log.warning("%d of %d calls were in the ledger already", len(records) - len(missing), len(records))
+        return missing
+
+    def _row(self, record: LedgerRecord) -> tuple[Any, ...]:
+        place = record.place
+        return (
+            record.request_id,
+            record.attempt,
+            record.key_id,
+            record.window,
+            place.model,
+            place.provider,
+            place.upstream_model,
+            place.endpoint,
+            record.is_stream,
+            record.status,
+            record.input_tokens,
+            record.output_tokens,
+            record.cached_tokens,
+            record.cache_write_tokens,
+            record.reasoning_tokens,
+            record.audio_tokens,
+            record.cost_nanodollars,
+            record.usage_source,
+            self._price_id(place),
+            record.started_at_ms,
+            None if record.first_byte_ms == NEVER else record.first_byte_ms,
+            record.total_ms,
+            record.details or None,
+        )
+
+    def _price_id(self, place: Place) -> int:
+        key = (place.price_source, place.price)
+        found = self._price_ids.get(key)
+        if found is None:
+            if place.price_source == "unpriced":
+                return UNPRICED
+            self._connection.execute("INSERT OR IGNORE INTO ledger_prices (source, price) VALUES (?, ?)", key)
+            query = "SELECT id FROM ledger_prices WHERE source = ? AND price = ?"
+            (found,) = self._connection.execute(query, key).fetchone()
+            if len(self._price_ids) >= MAX_PRICES:
+                self._price_ids.clear()
+            self._price_ids[key] = found
+        return found
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Statements that take effect together or not at all; the write lock is taken at once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,94 @@
+"""This process's own journal into the database, as it grows; for the mover's thread.
+
+A batch's rows, sums and position are one transaction, and a segment is deleted only after it: each call
+is moved exactly once, however often a step fails and is repeated.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Final
+
+from store.journal import Journal
+from store.ledger import LedgerWriter
+from store.records import Reader, bodies
+from store.segments import FIRST_POSITION, Segment, Slot
+from store.types import LedgerRecord
+
+BATCH_BYTES: Final = 256 * 1024
+RECORDS_A_SLICE: Final = 100  # decoded in one go: the loop's thread wants the interpreter in between
+
+
+class Moving:
+    """How far this process's own journal has been moved."""
+
+    def __init__(self, connection: sqlite3.Connection, slot: Slot, start: int, journal: Journal) -> None:
+        self._writer = LedgerWriter(connection)
+        self._slot = slot
+        self._start = start
+        self._journal = journal
+        self._segment = journal.segment
+        self._position = FIRST_POSITION
+        self._reader = Reader()
+        self._number = journal.segment.number
+
+    def step(self) -> bool:
+        """Move a batch and give up what is moved; True if there is more. Raises sqlite3.Error, OSError."""
+        segment = self._segment
+        following = segment.following  # asked before `end`: a full segment's end is final
+        end = min(segment.end, self._position + BATCH_BYTES)
+        if end > self._position:
+            self._move(segment, end)
+        if following is None or self._position < segment.end:
+            return segment.end - self._position >= BATCH_BYTES
+        segment.close()
+        self._slot.remove(segment.number)
+        self._segment, self._position = following, FIRST_POSITION
+        return True
+
+    def supply(self) -> None:
+        """Have the next segment ready. Raises OSError where the disk has no room for it."""
+        if self._journal.spare is None:
+            spare = Segment.create(self._slot, self._start, self._number + 1, self._segment.size)
+            self._number += 1
+            self._journal.spare = spare
+
+    def sync(self) -> None:
+        """Bring what is appended to the disk; what was in the segments before this is in the database."""
+        segment: Segment | None = self._segment
+        while segment is not None:
+            segment.sync()
+            segment = segment.following
+
+    def finish(self) -> None:
+        """After the last step. Where a call is still open the segments stay, for a recovery."""
+        if self._reader.opened or self._position < self._segment.end:
+            return
+        self._writer.write([], self._slot.number, self._number + 1, FIRST_POSITION)
+        for segment in (self._segment, self._journal.spare):
+            if segment is not None:
+                segment.close()
+                self._slot.remove(segment.number)
+
+    def _move(self, segment: Segment, end: int) -> None:
+        """Whole records up to the end: the last one may be cut off there, and is for the next time."""
+        data = segment.read(self._position, end)
+        settled: list[LedgerRecord] = []
+        reached = 0
+        for count, (place, body) in enumerate(bodies(data), 1):
+            reached = place
+            record = self._reader.feed(body) if body is not None else None
+            if record is not None:
+                settled.append(record)
+            if not count % RECORDS_A_SLICE:
+                time.sleep(0)
+        position = self._position + reached
+        if settled:
+            try:
+                self._writer.write(settled, self._slot.number, segment.number, position)
+            except BaseException:
+                # Read again from where it was: what was settled here may have been opened before.
+                self._reader.opened.update({record.ticket: record for record in settled})
+                raise
+        self._position = position

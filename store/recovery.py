@@ -1,0 +1,124 @@
+"""Moves what the dead owner of a slot left: every call it settled, and at its worst case each it had begun.
+
+Whoever holds the slot's lock may do it, at a start or beside its own work. Repeating any step changes
+nothing: the position in the database says what has been moved, and files go last. What cannot be read is
+set aside and reported, and never keeps the rest from being moved.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import struct
+import time
+from pathlib import Path
+from typing import Final
+
+from store.ledger import LedgerWriter, transaction
+from store.records import Reader, bodies
+from store.segments import FIRST_POSITION, Slot, SlotTaken, is_segment
+from store.types import LedgerRecord
+
+log = logging.getLogger("rooya.journal")
+
+ROWS_A_BATCH: Final = 2000
+RECORDS_A_SLICE: Final = 100  # decoded in one go: the loop's thread wants the interpreter in between
+UNREADABLE: Final = (ValueError, KeyError, IndexError, TypeError, struct.error)
+
+
+def recover_free_slots(connection: sqlite3.Connection, journal: Path, numbers: list[int]) -> None:
+    """Recover those of the slots that nobody owns now. Raises sqlite3.Error, OSError."""
+    for number in numbers:
+        try:
+            slot = Slot.take(journal, number)
+        except SlotTaken:
+            continue
+        try:
+            Recovery(connection, slot).run()
+        finally:
+            slot.release()
+
+
+def register(connection: sqlite3.Connection, slot: Slot) -> tuple[int, int]:
+    """Which start of the slot this is, and the number of its first segment."""
+    with transaction(connection):
+        _ensure_row(connection, slot)
+        connection.execute("UPDATE journal_slots SET starts = starts + 1 WHERE slot = ?", (slot.number,))
+        query = "SELECT starts, segment FROM journal_slots WHERE slot = ?"
+        starts, segment = connection.execute(query, (slot.number,)).fetchone()
+    return starts, segment
+
+
+def _ensure_row(connection: sqlite3.Connection, slot: Slot) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO journal_slots (slot, starts, segment, position) VALUES (?, 0, 1, ?)",
+        (slot.number, FIRST_POSITION),
+    )
+
+
+class Recovery:
+    """One slot's. The slot must be held."""
+
+    def __init__(self, connection: sqlite3.Connection, slot: Slot) -> None:
+        self._connection = connection
+        self._slot = slot
+        self._writer = LedgerWriter(connection)
+        self._reader = Reader()
+        self._batch: list[LedgerRecord] = []
+        self._moved = 0
+
+    def run(self) -> int:
+        """How many calls were moved; afterwards the slot has no segments. Raises sqlite3.Error, OSError."""
+        slot = self._slot
+        numbers = slot.segments()
+        if not numbers:
+            return 0
+        _ensure_row(self._connection, slot)
+        query = "SELECT segment, position FROM journal_slots WHERE slot = ?"
+        segment, position = self._connection.execute(query, (slot.number,)).fetchone()
+        for number in numbers:
+            if number >= segment:  # earlier ones are moved, and repeated in the later as far as they are open
+                self._move(number, position if number == segment else FIRST_POSITION)
+        after = numbers[-1] + 1
+        lost = list(self._reader.opened.values())
+        if after > segment:
+            self._batch += map(as_lost, lost)
+            self._write(after, FIRST_POSITION)
+        for number in numbers:
+            slot.remove(number)
+        log.info("recovered %d calls of slot %d, %d of them unfinished", self._moved, slot.number, len(lost))
+        return self._moved
+
+    def _move(self, number: int, position: int) -> None:
+        """Read a segment from its beginning, for what is open; take the rows from the position on."""
+        data = self._slot.read(number)
+        end = FIRST_POSITION
+        is_damaged = not is_segment(data)
+        for count, (end, body) in enumerate(bodies(data, FIRST_POSITION), 1):
+            try:
+                record = self._reader.feed(body) if body is not None else None
+            except UNREADABLE:
+                body = record = None
+            is_damaged = is_damaged or body is None
+            if record is not None and end > position:
+                self._batch.append(record)
+                if len(self._batch) >= ROWS_A_BATCH:
+                    self._write(number, end)
+            if not count % RECORDS_A_SLICE:
+                time.sleep(0)
+        if is_damaged or any(data[end:]):
+            path = self._slot.set_aside(number, data)
+            log.error("%s could not be read whole; what could be is in the ledger", path)
+
+    def _write(self, segment: int, position: int) -> None:
+        self._writer.write(self._batch, self._slot.number, segment, position)
+        self._moved += len(self._batch)
+        self._batch.clear()
+
+
+def as_lost(record: LedgerRecord) -> LedgerRecord:
+    """A call whose end nobody wrote down: charged at the worst it may have cost."""
+    record.status = "lost"
+    record.usage_source = "lease"
+    record.cost_nanodollars = record.worst_nanodollars
+    return record
