@@ -22,21 +22,30 @@ import uvloop
 from redis.asyncio import Redis
 
 from handlers import commands
+from handlers.accounting import Accounts
 from handlers.client_address import ClientAddresses
 from handlers.inference import Authenticator, Inference
+from handlers.price_keeping import PriceKeeper
 from handlers.relay import Patience, Relay
 from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
 from handlers.server import Bounds, Server, inherited_sockets
-from providers import vendors
+from handlers.terms import TermsBook
+from providers import price_edition, pricing, vendors
+from providers.estimate import Estimator
+from providers.price_list import PriceList
 from providers.router import Router
 from providers.transport import Transport
 from providers.types import ModelSpec, ProviderSpec, TargetSpec, Timeouts
 from store.database import Database
 from store.keyring import Keyring
 from store.keys import ApiKeys
+from store.mover import Books, Mover
+from store.prices import Prices
+from store.retention import Keep
 from store.secret import cookie_secret
 from store.settings import ModelEntry, Settings
+from store.syncing import GroupSync
 
 log = logging.getLogger("rooya")
 
@@ -71,9 +80,12 @@ class Gateway:
         self._keyring = Keyring(self.keys, redis=redis)
         closing.push_async_callback(self._keyring.close)
         await self._keyring.start()
+        self._mover = await asyncio.to_thread(Mover.start, books(settings))
+        closing.push_async_callback(asyncio.to_thread, self._mover.stop)
         self._transport = Transport()
         closing.push_async_callback(self._transport.close)
-        self._server = self._build_server()
+        accounts = await self._keep_accounts(database)
+        self._server = self._build_server(accounts)
         await self._listen()
         gc.freeze()  # what start-up made lives on: the collector need not walk it again and again
         gc.set_threshold(*GC_THRESHOLDS)
@@ -81,14 +93,48 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
 
-    def _build_server(self) -> Server:
+    async def _keep_accounts(self, database: Database) -> Accounts:
+        """What calls cost: prices, and the journal that they are written to."""
+        settings = self._settings
+        edition = price_edition.current(settings.server.data_dir)
+        price_list = PriceList(edition.command)
+        self._closing.push_async_callback(price_list.close)
+        estimator = Estimator()
+        terms = TermsBook(router=self.router, prices=price_list, estimator=estimator, clock=time.time)
+        keeper = PriceKeeper(
+            prices=Prices(database, time.time),
+            price_list=price_list,
+            terms=terms,
+            source=edition.source,
+            wanted=self.router.served(),
+        )
+        self._closing.push_async_callback(keeper.close)
+        await keeper.start()
+        journal = self._mover.journal
+        is_always_synced = settings.ledger.journal_sync == "always"
+        return Accounts(
+            journal=journal,
+            terms=terms,
+            estimator=estimator,
+            clock=time.time,
+            is_required=settings.ledger.journal_required,
+            sync=GroupSync(journal).wait if is_always_synced else None,
+        )
+
+    def _build_server(self, accounts: Accounts) -> Server:
         settings = self._settings
         patience = Patience(settings.timeouts.request_s, settings.timeouts.stream_s, settings.retry.retries)
         authenticator = Authenticator(self._keyring)
         clock = asyncio.get_running_loop().time
         inference = Inference(
             authenticator=authenticator,
-            relay=Relay(router=self.router, transport=self._transport, patience=patience, clock=clock),
+            relay=Relay(
+                router=self.router,
+                transport=self._transport,
+                accounts=accounts,
+                patience=patience,
+                clock=clock,
+            ),
             is_strict=settings.compat.strict_params,
         )
         rooms = Rooms(
@@ -119,10 +165,11 @@ class Gateway:
                 self.places.append(f"http://{f'[{address}]' if ':' in address else address}:{port}")
 
     def state(self) -> str:
-        """What /health says: keys in memory go on without the database, but no others."""
+        """What /health says: keys in memory go on without the database, but no others; without room for the
+        journal no calls do."""
         if self._server.is_draining:
             return "draining"
-        return "ok" if self._keyring.is_database_up else "degraded"
+        return "ok" if self._keyring.is_database_up and not self._mover.is_behind else "degraded"
 
     async def wait(self) -> None:
         """Return when the process is told to stop."""
@@ -150,7 +197,14 @@ def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:
         timeouts.first_byte_s if entry.first_byte_s is None else entry.first_byte_s,
         timeouts.idle_s if entry.idle_s is None else entry.idle_s,
     )
-    return ModelSpec(entry.id, targets, entry.max_output_tokens, entry.request_s, entry.stream_s, own)
+    price = None if entry.price is None else pricing.from_usd(entry.price)
+    return ModelSpec(entry.id, targets, entry.max_output_tokens, price, entry.request_s, entry.stream_s, own)
+
+
+def books(settings: Settings) -> Books:
+    """Where and how this process keeps its books."""
+    keep = Keep(settings.ledger.retention_days, settings.ledger.retention_bytes)
+    return Books(settings.server.data_dir, is_alone=not settings.limits.redis_url, keep=keep)
 
 
 def redis_client(url: str) -> Redis | None:

@@ -20,7 +20,7 @@ from handlers.payload import InvalidJSON
 from handlers.validate import InvalidParameter
 from providers import errors as vendor
 from providers.errors import ModelNotFound, OperationNotOffered, ProviderError, Unsupported
-from store.errors import KeyRefused, StoreUnavailable
+from store.errors import KeyRefused, LedgerFull, StoreUnavailable
 
 INVALID: Final = "invalid_request_error"
 SERVER: Final = "server_error"
@@ -49,6 +49,7 @@ REFUSALS: Final = {
     "model_not_allowed": Row(
         403, INVALID, "model_not_allowed", "This API key may not use the model that was asked for."
     ),
+    "model_not_priced": Row(400, INVALID, "model_not_priced"),
     "not_found": Row(404, INVALID, "not_found", "There is nothing at this path."),
     "method_not_allowed": Row(405, INVALID, "method_not_allowed", "This path does not take that method."),
     "request_timeout": Row(408, INVALID, "request_timeout", "The request did not arrive in time."),
@@ -57,6 +58,9 @@ REFUSALS: Final = {
         431, INVALID, "request_header_fields_too_large", "The request's header fields are too large."
     ),
     "internal": Row(500, SERVER, "internal_error", "The gateway failed at this request."),
+    "ledger_full": Row(
+        503, SERVER, "ledger_full", "The gateway cannot write down what calls cost at the moment."
+    ),
     "store_unavailable": Row(
         503, SERVER, "store_unavailable", "The gateway cannot look up API keys at the moment."
     ),
@@ -97,6 +101,7 @@ KNOWN: Final = (
     Refused,
     KeyRefused,
     StoreUnavailable,
+    LedgerFull,
     InvalidJSON,
     InvalidParameter,
     ModelNotFound,
@@ -138,6 +143,11 @@ def _(error: KeyRefused) -> Answer:
 @answer.register
 def _(error: StoreUnavailable) -> Answer:
     return _render(REFUSALS["store_unavailable"], None, None, b"Retry-After: 1\r\n")
+
+
+@answer.register
+def _(error: LedgerFull) -> Answer:
+    return _render(REFUSALS["ledger_full"], None, None, b"Retry-After: 1\r\n")
 
 
 @answer.register

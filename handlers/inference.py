@@ -12,6 +12,7 @@ from time import time
 from typing import Final
 
 from handlers import stream
+from handlers.answering import usd
 from handlers.errors import Refused
 from handlers.exchange import JSON, Exchange
 from handlers.payload import is_verbatim, parse
@@ -22,6 +23,7 @@ from store.keyring import Keyring
 from store.types import ApiKey
 
 BEARER: Final = b"Bearer sk-"
+MAX_CLIENT_ID: Final = 128  # of a client's own request id, what is noted of it
 
 
 class Authenticator:
@@ -71,15 +73,22 @@ class Inference:
         call = Call(
             operation, payload["model"], payload, body, is_stream, is_verbatim(body), exchange.request_id
         )
+        named = exchange.head.field(b"x-client-request-id")
+        if named is not None:
+            call.client_request_id = named[:MAX_CLIENT_ID].decode("latin-1")
         if call.stream:
             await self._stream(exchange, call, key)
         else:
-            answered = await self._relay.fetch(call, key.models)
-            headers = JSON + _dropped_field(answered.dropped) if answered.dropped else JSON
+            answered = await self._relay.fetch(call, key)
+            headers = b"%bX-Rooya-Cost-USD: %b\r\n%b" % (
+                JSON,
+                usd(answered.cost_nanodollars).encode(),
+                _dropped_field(answered.dropped),
+            )
             exchange.respond(200, answered.reply.body, headers)
 
     async def _stream(self, exchange: Exchange, call: Call, key: ApiKey) -> None:
-        opened = await self._relay.open(call, key.models)
+        opened = await self._relay.open(call, key)
         try:
             await stream.send(exchange, opened, _dropped_field(opened.dropped))
         finally:

@@ -6,18 +6,19 @@ has reached the client and only for failures that say so; past the deadline noth
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TypeVar
 
+from handlers.accounting import Accounts
+from handlers.answering import LocalStream, Stream
 from handlers.errors import Refused
-from providers.adapter import Codec, Decoder
+from providers.adapter import Codec
 from providers.errors import OperationNotOffered, ProviderError
 from providers.router import Router
-from providers.transport import Response, Transport
-from providers.types import Call, Chunk, Reply, Target, Usage
+from providers.transport import Transport
+from providers.types import Call, Reply, Target
+from store.types import ApiKey
 
 Served = TypeVar("Served")
 
@@ -33,172 +34,161 @@ class Patience:
 
 @dataclass(slots=True)
 class Answered:
-    """A whole reply. dropped: sampling hints its vendor does not take."""
+    """A whole reply. dropped: sampling hints its vendor does not take; cost: in nano-dollars."""
 
     reply: Reply
+    cost_nanodollars: int
     dropped: tuple[str, ...] = ()
 
 
-class Stream:
-    """An open stream whose first event has arrived: `chunks` holds it.
+@dataclass(slots=True)
+class Attempt:
+    """One try of a call at one target. number: from 0; deadline: of the call, in the event loop's time."""
 
-    Go on with `next()` until it returns an empty list; `failure` then says whether the answer was cut
-    (None = complete). `usage` is what the vendor has reported so far. Always `close()`.
-    """
-
-    def __init__(self, decoder: Decoder, response: Response, dropped: tuple[str, ...]) -> None:
-        self.dropped = dropped
-        self.chunks: list[Chunk] = []
-        self.failure: ProviderError | None = None
-        self.usage: Usage | None = None
-        self._decoder = decoder
-        self._response = response
-        self._is_over = False
-
-    async def begin(self) -> None:
-        """Wait for the first event, so that an early failure can still be a status. Raises ProviderError."""
-        while not any(b"data:" in chunk.data for chunk in self.chunks):
-            chunks = await self.next()
-            self.chunks += chunks
-            if not chunks:
-                if self.failure is not None:
-                    raise self.failure
-                return
-
-    async def next(self) -> list[Chunk]:
-        """The chunks that have arrived, in order; empty at the end."""
-        decoder = self._decoder
-        while not self._is_over:
-            try:
-                data = await self._response.chunk()
-            except ProviderError as failure:
-                self.failure = failure
-                self._is_over = True
-                break
-            chunks = decoder.feed(data) if data else decoder.close()
-            if decoder.failure is not None:
-                self.failure = decoder.failure
-                self._is_over = True
-            elif decoder.done or not data:
-                self._is_over = True
-                self._response.finish()
-            if chunks:
-                self._note_usage(chunks)
-                return chunks
-        return []
-
-    def _note_usage(self, chunks: list[Chunk]) -> None:
-        for chunk in chunks:
-            if chunk.usage is not None:
-                self.usage = chunk.usage
-
-    def close(self) -> None:
-        """Let go of the vendor's connection: at once, if the answer is not complete."""
-        self._response.close()
-
-
-class LocalStream(Stream):
-    """A stream of an adapter that answers by itself, one event a turn of the loop."""
-
-    def __init__(self, source: Iterator[Chunk]) -> None:
-        self.dropped = ()
-        self.chunks = []
-        self.failure = None
-        self.usage = None
-        self._source = source
-
-    async def next(self) -> list[Chunk]:
-        await asyncio.sleep(0)
-        chunks = list(islice(self._source, 1))
-        self._note_usage(chunks)
-        return chunks
-
-    def close(self) -> None:
-        self._source = iter(())
+    call: Call
+    key: ApiKey
+    target: Target
+    number: int
+    deadline: float
 
 
 class Relay:
     """Carries validated calls to the targets of their model."""
 
     def __init__(
-        self, *, router: Router, transport: Transport, patience: Patience, clock: Callable[[], float]
+        self,
+        *,
+        router: Router,
+        transport: Transport,
+        accounts: Accounts,
+        patience: Patience,
+        clock: Callable[[], float],
     ) -> None:
         """clock: the event loop's; asking for the loop itself costs a system call on Python 3.11."""
         self._clock = clock
         self._router = router
         self._transport = transport
+        self._accounts = accounts
         self._patience = patience
 
-    def fetch(self, call: Call, allowed: frozenset[str] | None) -> Coroutine[Any, Any, Answered]:
-        """A whole answer. allowed: the models of the key, None = any.
+    def fetch(self, call: Call, key: ApiKey) -> Coroutine[Any, Any, Answered]:
+        """A whole answer, which is in the ledger.
 
-        Raises Refused(`model_not_allowed`), ModelNotFound, OperationNotOffered, Unsupported, ProviderError.
+        Raises Refused, ModelNotFound, OperationNotOffered, Unsupported, ProviderError, LedgerFull.
         """
         spec = self._router.model_spec(call.model)
         seconds = self._patience.request_s if spec is None or spec.request_s is None else spec.request_s
-        return self._try_each(call, allowed, self._fetch_from, seconds)
+        return self._try_each(call, key, self._fetch_from, seconds)
 
-    def open(self, call: Call, allowed: frozenset[str] | None) -> Coroutine[Any, Any, Stream]:
+    def open(self, call: Call, key: ApiKey) -> Coroutine[Any, Any, Stream]:
         """A stream whose first event is there. Raises as `fetch` does."""
         spec = self._router.model_spec(call.model)
         seconds = self._patience.stream_s if spec is None or spec.stream_s is None else spec.stream_s
-        return self._try_each(call, allowed, self._open_at, seconds)
+        return self._try_each(call, key, self._open_at, seconds)
 
     async def _try_each(
         self,
         call: Call,
-        allowed: frozenset[str] | None,
-        attempt: Callable[[Call, Target, float], Awaitable[Served]],
+        key: ApiKey,
+        attempt: Callable[[Attempt], Awaitable[Served]],
         seconds: float,
     ) -> Served:
-        if allowed is not None and call.model not in allowed:
+        if key.models is not None and call.model not in key.models:
             raise Refused("model_not_allowed", param="model")
         targets = self._router.targets(call.model, call.operation)
         deadline = self._clock() + seconds
         at = 0
-        for tries in range(self._patience.retries, -1, -1):
+        for number in range(self._patience.retries + 1):
             try:
-                return await attempt(call, targets[at], deadline)
+                return await attempt(Attempt(call, key, targets[at], number, deadline))
             except ProviderError as failure:
                 if not failure.is_learned:
                     at += 1
                     if not failure.retryable:
                         raise
-                if not tries or at == len(targets):
+                if number == self._patience.retries or at == len(targets):
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _fetch_from(self, call: Call, target: Target, deadline: float) -> Answered:
+    async def _fetch_from(self, attempt: Attempt) -> Answered:
+        call, target = attempt.call, attempt.target
         adapter = target.adapter
         if adapter.local:
-            return Answered(adapter.answer(call))
+            return await self._answer_locally(attempt)
         codec = self._codec(call, target)
         request = codec.encode(call, target)
-        response = await self._transport.send(request, target.timeouts, deadline)
+        account = await self._accounts.open(call, attempt.key, target, attempt.number)
         try:
-            body = await response.read()
-        finally:
-            response.close()
-        if response.status != 200:
-            raise adapter.error(response.status, response.headers, body)
-        return Answered(codec.decode(call, body), request.dropped)
+            response = await self._transport.send(request, target.timeouts, attempt.deadline)
+            account.note_first_byte()
+            try:
+                body = await response.read()
+            finally:
+                response.close()
+            if response.status != 200:
+                raise adapter.error(response.status, response.headers, body)
+            reply = codec.decode(call, body)
+            account.settle(reply.usage, body)
+        except ProviderError as failure:
+            account.fail(failure)
+            raise
+        except BaseException:
+            account.abandon(is_sent=request.is_sent)
+            raise
+        await self._accounts.synced()
+        return Answered(reply, account.cost_nanodollars, request.dropped)
 
-    async def _open_at(self, call: Call, target: Target, deadline: float) -> Stream:
+    async def _answer_locally(self, attempt: Attempt) -> Answered:
+        call, target = attempt.call, attempt.target
+        account = await self._accounts.open(call, attempt.key, target, attempt.number)
+        try:
+            reply = target.adapter.answer(call)
+            account.settle(reply.usage, reply.body)
+        except BaseException:
+            account.abandon(is_sent=False)
+            raise
+        await self._accounts.synced()
+        return Answered(reply, account.cost_nanodollars)
+
+    async def _open_at(self, attempt: Attempt) -> Stream:
+        call, target = attempt.call, attempt.target
         adapter = target.adapter
         if adapter.local:
-            stream: Stream = LocalStream(adapter.stream(call))
-            await stream.begin()
-            return stream
+            return await self._open_locally(attempt)
         codec = self._codec(call, target)
         request = codec.encode(call, target)
-        response = await self._transport.send(request, target.timeouts, deadline)
-        stream = Stream(codec.decoder(call), response, request.dropped)
+        account = await self._accounts.open(call, attempt.key, target, attempt.number)
+        try:
+            response = await self._transport.send(request, target.timeouts, attempt.deadline)
+        except ProviderError as failure:
+            account.fail(failure)
+            raise
+        except BaseException:
+            account.abandon(is_sent=request.is_sent)
+            raise
+        account.note_first_byte()
+        stream = Stream(account, call, codec.decoder(call), response, request.dropped)
         try:
             if response.status != 200:
                 raise adapter.error(response.status, response.headers, await response.read())
             await stream.begin()
+        except ProviderError as failure:
+            account.fail(failure)
+            stream.close()
+            raise
         except BaseException:
             stream.close()
+            raise
+        return stream
+
+    async def _open_locally(self, attempt: Attempt) -> Stream:
+        call, target = attempt.call, attempt.target
+        account = await self._accounts.open(call, attempt.key, target, attempt.number)
+        try:
+            stream = LocalStream(account, call, target.adapter.stream(call))
+            await stream.begin()
+        except BaseException:
+            account.abandon(is_sent=False)
             raise
         return stream
 

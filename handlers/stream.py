@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from handlers import errors
+from handlers.answering import Stream
 from handlers.exchange import Exchange
-from handlers.relay import Stream
 
 HEADERS: Final = (
     b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"

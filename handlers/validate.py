@@ -119,7 +119,7 @@ ELSEWHERE: Final[Mapping[str, Rule]] = {
     "service_tier": string(64),
 }
 KNOWN: Final = FREE.union(ELSEWHERE, *RULES.values())
-STREAM_OPTIONS: Final = frozenset({"include_usage", "include_obfuscation"})
+STREAM_OPTIONS: Final = frozenset({"include_usage", "include_obfuscation", "include_cost"})
 
 
 def validate(operation: str, payload: Mapping[str, Any], *, strict: bool = False) -> None:

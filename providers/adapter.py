@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from providers.errors import ProviderError
+from providers.pricing import Price
 from providers.types import Call, Chunk, Reply, Target, UpstreamRequest
 
 
@@ -18,10 +19,12 @@ class Decoder:
 
     `done` becomes True with the end of the answer ([DONE] or the dialect's own word for it): what
     follows is not for the client. `failure` is set when the vendor reported an error inside the
-    stream or cut it; chunks returned by the same `feed` or `close` came before it.
+    stream or cut it; chunks returned by the same `feed` or `close` came before it. `text_bytes` counts the
+    generated text as it passes, for streams that never say what they used.
     """
 
     done: bool = False
+    text_bytes: int = 0
     failure: ProviderError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
@@ -53,11 +56,12 @@ class Adapter:
     """One configured provider's dialect. `operations` maps an operation's name to its codec.
 
     local: it answers by itself, by `answer` and `stream`, and has neither codecs nor a wire.
-    models: all that a local adapter serves.
+    models and price: all that a local adapter serves, and what it costs.
     """
 
     local: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ()
+    price: ClassVar[Price | None] = None
     operations: ClassVar[Mapping[str, type[Codec]]] = {}
 
     def codec(self, operation: str) -> Codec | None:

@@ -19,10 +19,12 @@ import ujson
 
 from providers.adapter import Adapter, Codec
 from providers.errors import Unsupported
+from providers.pricing import Price, from_usd
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, Chunk, ProviderSpec, Reply, Usage
 from providers.vendors import Vendor
 
 MODEL: Final = "demo-echo"
+PRICE: Final = from_usd({"input": 1, "output": 1}, "demo")  # fictional
 OPENING: Final = "This is Rooya's demo model: no provider is configured behind it yet. You said: "
 MAX_ECHO_CHARS: Final = 2000  # n = 128 copies of a body at its bound would fill the memory
 DEFAULT_DIMENSIONS: Final = 256
@@ -37,6 +39,7 @@ class DemoAdapter(Adapter):
 
     local: ClassVar[bool] = True
     models: ClassVar[tuple[str, ...]] = (MODEL,)
+    price: ClassVar[Price] = PRICE
 
     def __init__(self, spec: ProviderSpec, vendor: Vendor, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -56,7 +59,7 @@ class DemoAdapter(Adapter):
     def stream(self, call: Call) -> Iterator[Chunk]:
         answer = Answer(call, int(self._clock()))
         for chunk in answer.chunks():
-            yield Chunk(b"data: " + _dump(chunk) + b"\n\n")
+            yield Chunk(b"data: " + _dump(chunk) + b"\n\n", None if chunk["choices"] else answer.usage)
         yield Chunk(b"data: [DONE]\n\n", answer.usage)
 
 

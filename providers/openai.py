@@ -74,7 +74,8 @@ class OpenAICodec(Codec):
         """Are the client's stream_options what the host should see?"""
         if not call.stream or "stream_options" not in call.payload:
             return True
-        return self.adapter.asks_for_usage and call.wants_usage
+        options = call.payload["stream_options"] or {}
+        return self.adapter.asks_for_usage and call.wants_usage and "include_cost" not in options
 
     def _encode_anew(self, call: Call, target: Target) -> UpstreamRequest:
         fields, dropped = self.quirks(target.model).apply(call.payload)
@@ -82,7 +83,8 @@ class OpenAICodec(Codec):
         if not self.adapter.asks_for_usage:
             fields.pop("stream_options", None)
         elif call.stream:
-            fields["stream_options"] = {**fields.get("stream_options", {}), "include_usage": True}
+            fields["stream_options"] = {**(fields.get("stream_options") or {}), "include_usage": True}
+            fields["stream_options"].pop("include_cost", None)
         self.rewrite(fields, dropped)
         return UpstreamRequest(self.endpoint(target), dump(fields), tuple(dropped))
 

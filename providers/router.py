@@ -18,6 +18,7 @@ from providers import loader
 from providers.adapter import Adapter
 from providers.catalog import Catalog, PublicModel
 from providers.errors import ModelNotFound, OperationNotOffered, ProviderMisconfigured
+from providers.price_list import Served
 from providers.types import ModelSpec, ProviderSpec, Target, TargetSpec, Timeouts
 from providers.vendors import ROWS, kinds
 
@@ -180,8 +181,23 @@ class Router:
         raise ModelNotFound(model_id)
 
     def model_spec(self, name: str) -> ModelSpec | None:
-        """The operator's own entry of a model: its time-outs and its maximum output, where given."""
+        """The operator's own entry of a model: its price, time-outs and maximum output, where given."""
         return self._models.get(name)
+
+    def max_output(self, kind: str, model: str) -> int | None:
+        """The longest answer of a vendor's model in tokens, None where the catalogue does not say."""
+        row = self._catalog.find(kind, model)
+        return None if row is None else row.max_output
+
+    def served(self) -> list[Served]:
+        """What may have a published price: all that is listed, by the words of its providers."""
+        names = dict.fromkeys(
+            Served(target.kind, target.base_url, target.model)
+            for model in self.models()
+            for entry in self._entries(model.id)
+            for target in entry.targets[:1]
+        )
+        return [served for served in names if served.kind != "demo"]
 
     def _resolve(self, name: str, operation: str) -> Route:
         entries = self._entries(name)
@@ -220,7 +236,15 @@ class Router:
     def _entry(self, spec: TargetSpec, timeouts: Timeouts) -> Entry:
         provider = self._providers[spec.provider]
         targets = tuple(
-            Target(provider.name, provider.adapter, provider.base_url, spec.model, secret, timeouts)
+            Target(
+                provider.name,
+                provider.adapter,
+                provider.base_url,
+                spec.model,
+                secret,
+                timeouts,
+                provider.kind,
+            )
             for secret in provider.secrets
         )
         return Entry(targets, spec.weight, spec.priority)

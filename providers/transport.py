@@ -157,6 +157,7 @@ class Transport:
         if self._is_resting:
             self._sweep_often()
         response = Response(connection)
+        request.is_sent = True
         connection.begin(request, response, timeouts, deadline)
         try:
             await response.waiter

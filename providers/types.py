@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from providers.adapter import Adapter
+    from providers.pricing import Price
 
 CHAT = "chat"
 COMPLETIONS = "completions"
@@ -55,6 +56,7 @@ class ModelSpec:
     id: str
     targets: tuple[TargetSpec, ...]
     max_output_tokens: int | None = None
+    price: Price | None = None
     request_s: float | None = None
     stream_s: float | None = None
     timeouts: Timeouts | None = None
@@ -101,6 +103,7 @@ class Target:
     model: str
     secret: str = field(repr=False)
     timeouts: Timeouts = Timeouts()
+    kind: str = ""
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ class Call:
 
     payload: the parsed body, in which no key occurs twice. body: the bytes as received. verbatim: True
     where no key is written with escapes, so that a field can be found and spliced in the bytes; only
-    then may they go up themselves. request_id: the gateway's own.
+    then may they go up themselves. request_id: the gateway's own; client_request_id: the client's.
     """
 
     operation: str
@@ -119,12 +122,19 @@ class Call:
     stream: bool
     verbatim: bool
     request_id: str
+    client_request_id: str = ""
 
     @property
     def wants_usage(self) -> bool:
         """Did the client ask for the usage chunk of a stream?"""
         options = self.payload.get("stream_options")
-        return options is not None and options.get("include_usage") is True
+        return options is not None and (options.get("include_usage") is True or self.wants_cost)
+
+    @property
+    def wants_cost(self) -> bool:
+        """Did the client ask for what a stream costs, in its usage chunk? (The gateway's own option.)"""
+        options = self.payload.get("stream_options")
+        return options is not None and options.get("include_cost") is True
 
     def __repr__(self) -> str:
         return f"Call({self.operation}, {self.model!r}, stream={self.stream}, {self.request_id})"
@@ -137,6 +147,7 @@ class UpstreamRequest:
     endpoint: Endpoint
     body: bytes = field(repr=False)
     dropped: tuple[str, ...] = ()  # sampling hints the vendor does not take, named to the client
+    is_sent: bool = False  # the transport has begun to write it
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ class Vendor:
     base_url: None = the operator must give it. env: variables that switch it on. header and scheme: how the
     secret is sent. include_usage: takes stream_options.include_usage. families: model patterns with quirks of
     their own in place of `quirks`, the first match counts; both are for chat. statuses: numbers of its own.
+    price_provider: its id in genai-prices, empty if it is not there.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Vendor:
     repairs: frozenset[str] = frozenset()
     statuses: Mapping[int, str] = field(default_factory=dict)
     reasoning_is_beside: bool = False
+    price_provider: str = ""
 
     def quirks_of(self, model: str) -> Quirks:
         """The quirks of one of its models."""
@@ -124,9 +126,15 @@ MISTRAL: Final = Quirks(
 )  # fmt: skip
 
 _ROWS: Final = (
-    Vendor("openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), families=OPENAI_FAMILIES),
     Vendor(
-        "azure", env=(), header="api-key", scheme="", families=OPENAI_FAMILIES
+        "openai",
+        "https://api.openai.com/v1",
+        ("OPENAI_API_KEY",),
+        families=OPENAI_FAMILIES,
+        price_provider="openai",
+    ),
+    Vendor(
+        "azure", env=(), header="api-key", scheme="", families=OPENAI_FAMILIES, price_provider="azure"
     ),  # https://learn.microsoft.com/azure/ai-services/openai/reference
     Vendor(
         "mistral",
@@ -136,6 +144,7 @@ _ROWS: Final = (
         include_usage=False,
         quirks=MISTRAL,
         repairs=frozenset((FINISH, TOOL_CALLS)),
+        price_provider="mistral",
     ),
     Vendor(
         "deepseek",
@@ -144,6 +153,7 @@ _ROWS: Final = (
         operations=frozenset((CHAT,)),
         quirks=Quirks(refuses=frozenset(("n",)), system_role=True),
         repairs=frozenset((FINISH,)),
+        price_provider="deepseek",
     ),
     Vendor(
         "groq",  # https://console.groq.com/docs/openai
@@ -161,6 +171,7 @@ _ROWS: Final = (
         ),
         repairs=frozenset((REASONING,)),
         statuses=MappingProxyType({498: errors.OVERLOADED}),  # no flex capacity
+        price_provider="groq",
     ),
     Vendor(
         "together",  # https://docs.together.ai/reference/chat-completions-1
@@ -168,12 +179,14 @@ _ROWS: Final = (
         ("TOGETHER_API_KEY",),
         quirks=AS_SYSTEM,
         repairs=frozenset((REASONING, FINISH)),
+        price_provider="together",
     ),
     Vendor(
         "fireworks",  # https://docs.fireworks.ai/api-reference/post-chatcompletions; no `strict` is reported
         "https://api.fireworks.ai/inference/v1",
         ("FIREWORKS_API_KEY",),
         quirks=Quirks(system_role=True, lax_tools=True),
+        price_provider="fireworks",
     ),
     Vendor(
         "openrouter",  # https://openrouter.ai/docs/api-reference; reported: max is called xhigh
@@ -181,6 +194,7 @@ _ROWS: Final = (
         ("OPENROUTER_API_KEY",),
         quirks=Quirks(values=MappingProxyType({"reasoning_effort": MappingProxyType({"max": "xhigh"})})),
         repairs=frozenset((REASONING, FINISH)),
+        price_provider="openrouter",
     ),
     Vendor(
         "xai",
@@ -190,6 +204,7 @@ _ROWS: Final = (
         families=XAI_FAMILIES,
         repairs=frozenset((FINISH,)),
         reasoning_is_beside=True,
+        price_provider="x-ai",
     ),
     Vendor(
         "cerebras",  # https://inference-docs.cerebras.ai/api-reference/chat-completions
@@ -199,6 +214,7 @@ _ROWS: Final = (
         include_usage=False,  # it comes with the last chunk anyway
         quirks=Quirks(drops=PENALTIES | {"logit_bias"}, refuses=frozenset(("n",)), system_role=True),
         repairs=frozenset((REASONING,)),
+        price_provider="cerebras",
     ),
     Vendor(
         "perplexity",  # https://docs.perplexity.ai/api-reference
@@ -213,6 +229,7 @@ _ROWS: Final = (
             nameless=True,
         ),
         repairs=frozenset((ROLE,)),
+        price_provider="perplexity",
     ),
     Vendor(
         "nvidia",  # https://docs.api.nvidia.com/nim/reference/llm-apis
@@ -226,9 +243,20 @@ _ROWS: Final = (
         ("DEEPINFRA_API_KEY",),
         quirks=AS_SYSTEM,
     ),
-    Vendor("novita", "https://api.novita.ai/openai/v1", ("NOVITA_API_KEY",), quirks=AS_SYSTEM),
     Vendor(
-        "meta", "https://api.meta.ai/v1", ("META_API_KEY",), operations=frozenset((CHAT,)), quirks=AS_SYSTEM
+        "novita",
+        "https://api.novita.ai/openai/v1",
+        ("NOVITA_API_KEY",),
+        quirks=AS_SYSTEM,
+        price_provider="novita",
+    ),
+    Vendor(
+        "meta",
+        "https://api.meta.ai/v1",
+        ("META_API_KEY",),
+        operations=frozenset((CHAT,)),
+        quirks=AS_SYSTEM,
+        price_provider="meta",
     ),
     Vendor(
         "ollama",  # https://docs.ollama.com/openai; reported: every tool call has index 0

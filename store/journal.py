@@ -107,5 +107,9 @@ class Journal:
             raise LedgerFull(f"the journal cannot be written: {error.strerror}") from error
         for place in places.values():
             place.defined_in = spare.number
+        try:
+            self.segment.sync()  # whoever waits for the disk waits for the new segment from here on
+        except OSError as error:
+            raise LedgerFull(f"the journal cannot be brought to the disk: {error.strerror}") from error
         self.segment.following = spare
         self.segment, self.spare = spare, None

@@ -28,7 +28,7 @@ MOST: Final = 2**53 - 1  # what a Redis script, counting in doubles, and a JSON 
 
 COLUMNS: Final = """k.id, k.user_id, k.name, s.prefix, s.last4, s.digest, k.tier, k.rpm, k.tpd,
     k.budget_nanodollars, k.budget_period, k.models, k.expires_at, k.disabled_at, k.created_at,
-    s.expires_at, u.disabled_at"""
+    k.spend_reset_at, s.expires_at, u.disabled_at"""
 FROM: Final = (
     """FROM api_keys k JOIN api_key_secrets s ON s.key_id = k.id LEFT JOIN users u ON u.id = k.user_id"""
 )

@@ -116,6 +116,9 @@ class Segment:
     def read(self, start: int, end: int) -> bytes:
         return os.pread(self._descriptor, end - start, start)
 
+    def fileno(self) -> int:
+        return self._descriptor
+
     def sync(self) -> None:
         """Return when everything appended so far is on the disk."""
         os.fdatasync(self._descriptor)

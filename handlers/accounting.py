@@ -1,0 +1,222 @@
+"""What an attempt at a provider costs, written down before it is sent and before its answer ends.
+
+An Account is opened for each attempt and closed exactly once, by what came of it: `settle`, `fail` or
+`abandon`; a further closing changes nothing. Closing is synchronous: no await stands between an outcome
+and its record. It is charged at the terms it was opened under, whatever changes while the call runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from handlers.errors import Refused
+from handlers.terms import Terms, TermsBook
+from limits.windows import Windows
+from providers import errors as vendor
+from providers.errors import ProviderError
+from providers.estimate import Estimator
+from providers.pricing import cost
+from providers.types import Call, Target, Usage
+from store.errors import LedgerFull
+from store.journal import Journal
+from store.types import NEVER, ApiKey, LedgerRecord
+
+NOTHING: Final = Usage(source="none")
+
+
+class Account:
+    """One attempt. usage: what the vendor has reported so far. text_bytes: of generated text seen so far."""
+
+    __slots__ = ("_accounts", "_call", "_terms", "is_open", "record", "text_bytes", "usage")
+
+    def __init__(self, accounts: Accounts, call: Call, terms: Terms, record: LedgerRecord) -> None:
+        self._accounts = accounts
+        self._call = call
+        self._terms = terms
+        self.record = record
+        self.is_open = True
+        self.usage: Usage | None = None
+        self.text_bytes = 0
+
+    @property
+    def cost_nanodollars(self) -> int:
+        """What it cost, once it is closed."""
+        return self.record.cost_nanodollars
+
+    def synced(self) -> Awaitable[None]:
+        """What was written down is where the operator wants it: on the disk, if so set."""
+        return self._accounts.synced()
+
+    def price(self, usage: Usage) -> int:
+        """What this usage costs at the account's terms, in nano-dollars."""
+        price = self._terms.price
+        return 0 if price is None else cost(price, usage)
+
+    def note_first_byte(self) -> None:
+        """The vendor has begun to answer."""
+        if self.record.first_byte_ms == NEVER:
+            self.record.first_byte_ms = self._accounts.elapsed_ms(self.record)
+
+    def settle(self, usage: Usage | None, body: bytes = b"") -> None:
+        """The answer is whole. usage: as reported, None = estimate it, from the body where there is one.
+
+        Raises LedgerFull: then do not send the answer.
+        """
+        if not self.is_open:
+            return
+        accounts = self._accounts
+        if usage is None or accounts.estimator.wants_sample():
+            if body:
+                self.text_bytes = accounts.estimator.output_text_bytes(body)
+            if usage is None:
+                usage = self._estimate()
+            else:
+                accounts.learn(self._terms.family, self._call.payload, usage, self.text_bytes)
+        self._close("ok", usage)
+
+    def fail(self, failure: ProviderError) -> None:
+        """The vendor, or its connection, failed. What it reported or was seen is charged, nothing else."""
+        if not self.is_open:
+            return
+        is_late = failure.kind == vendor.TIMEOUT and failure.status is None and failure.dispatched
+        usage = self.usage
+        if usage is None:
+            usage = self._estimate() if is_late or self.text_bytes else NOTHING
+        with suppress(LedgerFull):  # it is written later; there is no answer to hold back
+            self._close("timeout" if is_late else "error", usage)
+
+    def abandon(self, *, is_sent: bool) -> None:
+        """Nobody waits for the answer any more. is_sent: may the vendor have seen the request?"""
+        if self.is_open:
+            usage = self.usage or (self._estimate() if is_sent else NOTHING)
+            with suppress(LedgerFull):
+                self._close("client_gone", usage)
+
+    def _estimate(self) -> Usage:
+        estimator, family = self._accounts.estimator, self._terms.family
+        return Usage(
+            estimator.input_tokens(family, self._call.payload),
+            estimator.output_tokens(family, self.text_bytes),
+            source="estimated",
+        )
+
+    def _close(self, status: str, usage: Usage) -> None:
+        self.is_open = False
+        record = self.record
+        record.status = status
+        record.usage_source = usage.source
+        record.input_tokens = usage.input_tokens
+        record.output_tokens = usage.output_tokens
+        record.cached_tokens = usage.cached_tokens
+        record.cache_write_tokens = usage.cache_write_tokens
+        record.reasoning_tokens = usage.reasoning_tokens
+        record.audio_tokens = usage.audio_input_tokens + usage.audio_output_tokens
+        price = self._terms.price
+        if price is not None and usage is not NOTHING:
+            record.cost_nanodollars = cost(price, usage)
+        record.total_ms = self._accounts.elapsed_ms(record)
+        record.details = details(usage, record)
+        self._accounts.close(record)
+
+
+class Accounts:
+    """Opens accounts. clock: Unix seconds.
+
+    is_required: refuse calls that cannot be written down; else those of keys without a budget are made
+    without a record. sync: waits for the disk; None = the system writes the journal there in its own time.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        terms: TermsBook,
+        estimator: Estimator,
+        clock: Callable[[], float],
+        is_required: bool = True,
+        sync: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._journal = journal
+        self._terms = terms
+        self._clock = clock
+        self._is_required = is_required
+        self._sync = sync
+        self._windows = Windows()
+        self.estimator = estimator
+
+    async def open(self, call: Call, key: ApiKey, target: Target, attempt: int) -> Account:
+        """Write down that the attempt begins. Raises LedgerFull, Refused(`model_not_priced`)."""
+        terms = self._terms.find(call, target) or await self._terms.learn(call, target)
+        if terms.price is None and key.budget_nanodollars is not None:
+            raise Refused("model_not_priced", f"The model '{call.model}' has no price.", param="model")
+        now = self._clock()
+        record = LedgerRecord(
+            terms.place,
+            call.request_id,
+            attempt,
+            call.stream,
+            key.id,
+            self._windows.start(key.budget_period, key.spend_reset_at, now),
+            terms.worst(call),
+            int(now * 1000),
+            call.client_request_id,
+        )
+        try:
+            self._journal.begin(record)
+        except LedgerFull:
+            if self._is_required or key.budget_nanodollars is not None:
+                raise
+            record.ticket = 0
+        account = Account(self, call, terms, record)
+        if self._sync is not None:
+            try:
+                await self._sync()
+            except BaseException:
+                account.abandon(is_sent=False)
+                raise
+        return account
+
+    async def synced(self) -> None:
+        """Return when what was written down is where the operator wants it to be."""
+        if self._sync is not None:
+            await self._sync()
+
+    def close(self, record: LedgerRecord) -> None:
+        """Write down what came of it. Raises LedgerFull."""
+        if record.ticket:
+            self._journal.settle(record)
+
+    def elapsed_ms(self, record: LedgerRecord) -> int:
+        """Since the attempt began; the clock may have been set back meanwhile."""
+        return max(0, int(self._clock() * 1000) - record.started_at_ms)
+
+    def learn(self, family: str, payload: dict[str, object], usage: Usage, text_bytes: int) -> None:
+        """From one answer: how many bytes of text a token is in this family of models."""
+        if not usage.audio_input_tokens and not usage.image_input_tokens:
+            text, fixed = self.estimator.input_bytes(payload)
+            self.estimator.learn_input(family, text, usage.input_tokens - fixed)
+        if text_bytes and not usage.reasoning_tokens and not usage.audio_output_tokens:
+            self.estimator.learn_output(family, text_bytes, usage.output_tokens)
+
+
+def details(usage: Usage, record: LedgerRecord) -> str:
+    """What is rare, as a JSON object; empty if there is nothing of it."""
+    found: dict[str, object] = {}
+    if usage.variant:
+        found["variant"] = usage.variant
+    if usage.cost_nanodollars is not None:
+        found["cost_by"] = "provider"
+    if usage.is_unclear:
+        found["is_reasoning_unclear"] = True
+    if record.cost_nanodollars > record.worst_nanodollars and record.worst_nanodollars:
+        found["overrun_nanodollars"] = record.cost_nanodollars - record.worst_nanodollars
+    for name in ("cache_write_1h_tokens", "cached_audio_tokens", "image_input_tokens", "image_output_tokens"):
+        count = getattr(usage, name)
+        if count:
+            found[name] = count
+    if record.client_request_id:
+        found["client_request_id"] = record.client_request_id
+    return json.dumps(found) if found else ""

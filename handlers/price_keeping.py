@@ -1,0 +1,88 @@
+"""Keeps a process's price list and the table of prices together.
+
+What the table has is known at the start; what the operator's models and the catalogue of his providers may
+need is looked up a while later, in the background, and saved. When another process or the command line
+changes the table, this process charges by the new prices within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from handlers.terms import TermsBook
+from providers.price_list import PriceList, Served
+from providers.pricing import Tariff
+from store.errors import StoreUnavailable
+from store.prices import PriceRow, Prices
+
+log = logging.getLogger("rooya.prices")
+
+POLL_SECONDS: Final = 1.0
+REST_SECONDS: Final = 5.0  # after the start: it has better things to do first
+
+
+class PriceKeeper:
+    """source: the edition of the published prices; rows of another one are looked up anew."""
+
+    def __init__(
+        self, *, prices: Prices, price_list: PriceList, terms: TermsBook, source: str, wanted: list[Served]
+    ) -> None:
+        self._prices = prices
+        self._list = price_list
+        self._terms = terms
+        self._source = source
+        self._wanted = wanted
+        self._version = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take over what the table has. Raises StoreUnavailable."""
+        await self._load()
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._look_up())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _load(self) -> None:
+        rows, self._version = await self._prices.load()
+        for row in rows:
+            served = Served(row.kind, row.base_url, row.model)
+            if row.source != self._source:
+                continue
+            try:
+                tariff = Tariff.from_json(row.tariff) if row.tariff else None
+            except ValueError:
+                log.warning("the price of %s %s in the table cannot be read", row.kind, row.model)
+                continue
+            self._list.preset(served, tariff)
+        self._terms.forget()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                if await self._prices.version() != self._version:
+                    await self._load()
+            except StoreUnavailable:
+                continue  # the prices that are known still hold
+
+    async def _look_up(self) -> None:
+        await asyncio.sleep(REST_SECONDS)
+        missing = [served for served in self._wanted if not self._list.is_known(served)]
+        if not missing:
+            return
+        await self._list.resolve(missing)
+        rows = [self._row(served) for served in missing if self._list.is_known(served)]
+        try:
+            await self._prices.save(rows)
+        except StoreUnavailable as error:
+            log.warning("prices could not be saved: %s", error)
+
+    def _row(self, served: Served) -> PriceRow:
+        tariff = self._list.find(served)
+        return PriceRow(*served, self._source, "" if tariff is None else tariff.to_json())
