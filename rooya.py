@@ -204,7 +204,12 @@ def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:
 def books(settings: Settings) -> Books:
     """Where and how this process keeps its books."""
     keep = Keep(settings.ledger.retention_days, settings.ledger.retention_bytes)
-    return Books(settings.server.data_dir, is_alone=not settings.limits.redis_url, keep=keep)
+    return Books(
+        settings.server.data_dir,
+        is_alone=not settings.limits.redis_url,
+        keep=keep,
+        is_always_synced=settings.ledger.journal_sync == "always",
+    )
 
 
 def redis_client(url: str) -> Redis | None:

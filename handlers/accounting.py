@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 from handlers.errors import Refused
@@ -24,6 +23,7 @@ from store.errors import LedgerFull
 from store.journal import Journal
 from store.types import NEVER, ApiKey, LedgerRecord
 
+MAX_VARIANT: Final = 40
 NOTHING: Final = Usage(source="none")
 
 
@@ -61,10 +61,7 @@ class Account:
             self.record.first_byte_ms = self._accounts.elapsed_ms(self.record)
 
     def settle(self, usage: Usage | None, body: bytes = b"") -> None:
-        """The answer is whole. usage: as reported, None = estimate it, from the body where there is one.
-
-        Raises LedgerFull: then do not send the answer.
-        """
+        """The answer is whole. usage: as reported, None = estimate it, from the body where there is one."""
         if not self.is_open:
             return
         accounts = self._accounts
@@ -85,15 +82,13 @@ class Account:
         usage = self.usage
         if usage is None:
             usage = self._estimate() if is_late or self.text_bytes else NOTHING
-        with suppress(LedgerFull):  # it is written later; there is no answer to hold back
-            self._close("timeout" if is_late else "error", usage)
+        self._close("timeout" if is_late else "error", usage)
 
     def abandon(self, *, is_sent: bool) -> None:
         """Nobody waits for the answer any more. is_sent: may the vendor have seen the request?"""
         if self.is_open:
             usage = self.usage or (self._estimate() if is_sent else NOTHING)
-            with suppress(LedgerFull):
-                self._close("client_gone", usage)
+            self._close("client_gone", usage)
 
     def _estimate(self) -> Usage:
         estimator, family = self._accounts.estimator, self._terms.family
@@ -115,10 +110,17 @@ class Account:
         record.reasoning_tokens = usage.reasoning_tokens
         record.audio_tokens = usage.audio_input_tokens + usage.audio_output_tokens
         price = self._terms.price
-        if price is not None and usage is not NOTHING:
-            record.cost_nanodollars = cost(price, usage)
+        charge = 0 if price is None or usage is NOTHING else cost(price, usage)
+        record.cost_nanodollars = charge
         record.total_ms = self._accounts.elapsed_ms(record)
-        record.details = details(usage, record)
+        is_usual = (
+            charge <= record.worst_nanodollars
+            and not usage.variant
+            and usage.cost_nanodollars is None
+            and not usage.is_unclear
+            and not usage.has_rare_parts
+        )
+        record.details = "" if is_usual else details(usage, record)
         self._accounts.close(record)
 
 
@@ -185,7 +187,7 @@ class Accounts:
             await self._sync()
 
     def close(self, record: LedgerRecord) -> None:
-        """Write down what came of it. Raises LedgerFull."""
+        """Write down what came of it."""
         if record.ticket:
             self._journal.settle(record)
 
@@ -206,17 +208,15 @@ def details(usage: Usage, record: LedgerRecord) -> str:
     """What is rare, as a JSON object; empty if there is nothing of it."""
     found: dict[str, object] = {}
     if usage.variant:
-        found["variant"] = usage.variant
+        found["variant"] = usage.variant[:MAX_VARIANT]
     if usage.cost_nanodollars is not None:
         found["cost_by"] = "provider"
     if usage.is_unclear:
         found["is_reasoning_unclear"] = True
-    if record.cost_nanodollars > record.worst_nanodollars and record.worst_nanodollars:
+    if 0 < record.worst_nanodollars < record.cost_nanodollars:
         found["overrun_nanodollars"] = record.cost_nanodollars - record.worst_nanodollars
     for name in ("cache_write_1h_tokens", "cached_audio_tokens", "image_input_tokens", "image_output_tokens"):
         count = getattr(usage, name)
         if count:
             found[name] = count
-    if record.client_request_id:
-        found["client_request_id"] = record.client_request_id
     return json.dumps(found) if found else ""

@@ -120,7 +120,6 @@ class Relay:
         account = await self._accounts.open(call, attempt.key, target, attempt.number)
         try:
             response = await self._transport.send(request, target.timeouts, attempt.deadline)
-            account.note_first_byte()
             try:
                 body = await response.read()
             finally:

@@ -7,9 +7,7 @@ all when prices have changed; calls that are under way keep the terms they began
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
-
-from cachetools import FIFOCache
+from typing import Any, Final
 
 from providers.estimate import Estimator
 from providers.price_list import PriceList, Served
@@ -18,7 +16,7 @@ from providers.router import Router
 from providers.types import EMBEDDINGS, Call, Target
 from store.types import Place
 
-MAX_TERMS: Final = 4096
+MAX_TERMS: Final = 4096  # then forgotten all at once: clients may choose names
 USUAL_MAX_OUTPUT: Final = 4096  # tokens, where nobody says how long a model's answers may be
 MILLION: Final = 1_000_000
 
@@ -40,23 +38,31 @@ class Terms:
 
     def worst(self, call: Call) -> int:
         """Nano-dollars that the call may cost at the very most: no text has more tokens than bytes."""
-        output = output_bound(call, self.max_output)
-        total = len(call.body) * self._input + output * self._output
+        if self.price is None:
+            return 0
+        total = len(call.body) * self._input + output_bound(call, self.max_output) * self._output
         return -(-total // MILLION) + self._fee
 
 
 def output_bound(call: Call, max_output: int) -> int:
     """Tokens that all answers of a call may have together. max_output: of one, if the call names no cap."""
     payload = call.payload
-    new, old = payload.get("max_completion_tokens"), payload.get("max_tokens")
-    cap = max(new or 0, old or 0) or max_output
-    choices = max(payload.get("n") or 1, payload.get("best_of") or 1)
-    if choices > 1:
-        cap *= choices
+    cap: int = payload.get("max_completion_tokens") or 0
+    old = payload.get("max_tokens")
+    if old and old > cap:
+        cap = old
+    if "n" in payload or "best_of" in payload or "prompt" in payload:
+        return (cap or max_output) * _answers(payload)
+    return cap or max_output
+
+
+def _answers(payload: dict[str, Any]) -> int:
+    """How many answers may be generated, shown or not."""
+    choices: int = max(payload.get("n") or 1, payload.get("best_of") or 1)
     prompts = payload.get("prompt")
-    if type(prompts) is list and prompts and type(prompts[0]) is not int:
-        cap *= len(prompts)
-    return int(cap)
+    if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
+        choices *= len(prompts)
+    return choices
 
 
 class TermsBook:
@@ -69,15 +75,15 @@ class TermsBook:
         self._prices = prices
         self._estimator = estimator
         self._clock = clock
-        self._known: FIFOCache[tuple[str, str, str, str], tuple[Tariff | None, Terms]] = FIFOCache(MAX_TERMS)
+        self._known: dict[tuple[str, str, str, str], tuple[Tariff | None, Terms]] = {}
 
     def find(self, call: Call, target: Target) -> Terms | None:
         """None while the price is not known yet: `learn` it."""
         key = (call.model, call.operation, target.provider, target.model)
-        try:
-            tariff, terms = self._known[key]
-        except KeyError:
+        found = self._known.get(key)
+        if found is None:
             return None
+        tariff, terms = found
         if tariff is not None and len(tariff.periods) > 1:
             price = tariff.at(self._clock())
             if price is not terms.price:
@@ -101,6 +107,8 @@ class TermsBook:
                 return self._make(call, target, None)
         price = None if tariff is None else tariff.at(self._clock())
         terms = self._make(call, target, price)
+        if len(self._known) >= MAX_TERMS:
+            self._known.clear()
         self._known[call.model, call.operation, target.provider, target.model] = (tariff, terms)
         return terms
 

@@ -1,12 +1,12 @@
 """Tokens guessed from bytes, where a vendor reports none: its stream was cut, or it never says.
 
 How many bytes a token has is learned for each family of models from what vendors do report; no tokenizer is
-needed and none is fetched. Refuses to be exact: whatever comes from here is marked `estimated`.
+needed and none is fetched. What one image or recording or file takes is a guess, however large it is. Refuses
+to be exact, and to fail: whatever comes from here is marked `estimated`, and odd shapes count nothing.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -14,37 +14,55 @@ from typing import Any, Final
 import ujson
 from cachetools import LRUCache
 
-BYTES_PER_TOKEN: Final = 3.6  # English has 4 and more in today's vocabularies, code and other scripts fewer
+from providers import sse
+
+# English has about 4.2 in today's vocabularies, code 3.3, Chinese and Japanese 2.5 to 3.
+BYTES_PER_TOKEN: Final = 3.6
 LEAST_RATIO: Final = 1.0
 GREATEST_RATIO: Final = 12.0
-WEIGHT: Final = 0.05  # of one sample: no single call moves a ratio far
+LEAST_WEIGHT: Final = 0.05  # of a sample; the first ones weigh more, as nothing is known yet
+FIRST_WEIGHT: Final = 0.25
+GREATEST_STEP: Final = (
+    1.5  # a sample counts as at most so many times what was believed, and as no less than 1/
+)
 LEAST_SAMPLE_BYTES: Final = 64
 MAX_FAMILIES: Final = 256
+MAX_NAME_CHARS: Final = 32
 SAMPLE_EVERY: Final = 16
 EAGER_SAMPLES: Final = 4
 
 TOKENS_A_MESSAGE: Final = 4  # role and separators
-TOKENS_A_PART: Final = {"image_url": 800, "input_audio": 1000, "file": 1000}  # guesses; vendors vary widely
-TEXTS: Final = re.compile(
-    rb'"(?:content|reasoning_content|reasoning|refusal|text|arguments|name)"[ \t\r\n]*:[ \t\r\n]*"'
-    rb'((?:[^"\\]|\\.)*)"'
+TOKENS_AN_IMAGE: Final = 800  # a guess, vendors vary widely
+TOKENS_A_FILE: Final = 1000  # a recording, a document or what else is no text: a guess as well
+
+DELTA: Final = b'"delta"'
+CONTENT: Final = b'"delta":{"content":"'
+_CONTENT_END: Final = re.compile(rb'[^"\\]*"\}')
+_BLANK: Final = rb'"role": ?"assistant"|"[a-z_]+": ?(?:null|"")'
+_TEXT: Final = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
+# A delta that says one thing and is over.
+_USUAL_DELTA: Final = re.compile(
+    rb'"delta": ?\{(?:(?:(?:%b), ?)*"(?:content|reasoning_content)": ?%b(?:, ?(?:%b))*'
+    rb'|"tool_calls": ?\[\{"index": ?\d+, ?"function": ?\{"arguments": ?%b\}\}\])\}'
+    % (_BLANK, _TEXT, _BLANK, _TEXT)
 )
-_FAMILY: Final = re.compile(r"[a-z]+[-_ ]?\d*")
+_FAMILY: Final = re.compile(r"[a-z]+(?:[-_ ]?\d+)?")
 
 
 class Estimator:
-    """One for each process."""
+    """One for each process. A family's ratio is of bytes to tokens."""
 
     def __init__(self) -> None:
-        self._input: LRUCache[str, float] = LRUCache(MAX_FAMILIES)
-        self._output: LRUCache[str, float] = LRUCache(MAX_FAMILIES)
+        self._input: LRUCache[str, tuple[float, int]] = LRUCache(MAX_FAMILIES)
+        self._output: LRUCache[str, tuple[float, int]] = LRUCache(MAX_FAMILIES)
         self._calls = 0
 
     @staticmethod
     def family(kind: str, model: str) -> str:
-        """What shares a vocabulary: a vendor's models of one name and major version."""
-        found = _FAMILY.search(model.rpartition("/")[2].lower())
-        return f"{kind} {found[0] if found else model[:16]}"
+        """What may share a vocabulary: a vendor's models of one name and major version."""
+        name = model.rpartition("/")[2].lower().removeprefix("ft:")
+        found = _FAMILY.search(name)
+        return f"{kind} {(found[0] if found else name)[:MAX_NAME_CHARS]}"
 
     def wants_sample(self) -> bool:
         """Is this a call to learn from? Each costs a walk through its text, so few are."""
@@ -56,28 +74,26 @@ class Estimator:
         _learn(self._input, family, text_bytes, tokens)
 
     def learn_output(self, family: str, text_bytes: int, tokens: int) -> None:
+        """tokens: as the vendor reported for so many bytes of generated text."""
         _learn(self._output, family, text_bytes, tokens)
 
     def input_tokens(self, family: str, payload: dict[str, Any]) -> int:
         """Of a request; at least 1."""
         text, fixed = self.input_bytes(payload)
-        return max(1, fixed + _tokens(text, self._input.get(family, BYTES_PER_TOKEN)))
+        return max(1, fixed + _tokens(self._input, family, text))
 
     def output_tokens(self, family: str, text_bytes: int) -> int:
         """Of generated text."""
-        return _tokens(text_bytes, self._output.get(family, BYTES_PER_TOKEN))
+        return _tokens(self._output, family, text_bytes)
 
     @staticmethod
     def input_bytes(payload: dict[str, Any]) -> tuple[int, int]:
         """Bytes of all text of a request, and the tokens that are known, or guessed, without it."""
         text, fixed = 0, 0
         for message in _listed(payload.get("messages")):
-            fixed += TOKENS_A_MESSAGE
             more_text, more_fixed = _of_message(message)
-            text, fixed = text + more_text, fixed + more_fixed
-        for name in ("tools", "functions", "response_format"):
-            if payload.get(name):
-                text += _json_length(payload[name])
+            text, fixed = text + more_text, fixed + more_fixed + TOKENS_A_MESSAGE
+        text += sum(_json_length(payload.get(name)) for name in ("tools", "functions", "response_format"))
         for name in ("prompt", "input", "suffix"):
             more_text, more_fixed = _of_prompt(payload.get(name))
             text, fixed = text + more_text, fixed + more_fixed
@@ -85,66 +101,157 @@ class Estimator:
 
     @staticmethod
     def output_text_bytes(body: bytes) -> int:
-        """Bytes of generated text in a whole answer, or in whole events of a stream."""
-        return sum(map(len, TEXTS.findall(body)))
+        """Bytes of generated text in a whole answer."""
+        # Embeddings run to megabytes and have no text: not parsed.
+        return _of_answer(body, "message") if b'"choices"' in body else 0
 
 
-def _learn(ratios: LRUCache[str, float], family: str, text_bytes: int, tokens: int) -> None:
-    if text_bytes < LEAST_SAMPLE_BYTES or tokens <= 0:
-        return
-    ratio = text_bytes / tokens
-    if LEAST_RATIO <= ratio <= GREATEST_RATIO:
-        before = ratios.get(family, BYTES_PER_TOKEN)
-        ratios[family] = before + WEIGHT * (ratio - before)
+def stream_text_bytes(block: bytes) -> int:
+    """Bytes of generated text in whole events of a stream: the same sum, however they came together.
+
+    Once per chunk on the hot path: of what nearly every event looks like, nothing is parsed.
+    """
+    at = block.find(CONTENT)
+    if at >= 0:
+        start = at + len(CONTENT)
+        found = _CONTENT_END.match(block, start)
+        if found is not None:
+            end = found.end()
+            if block.find(b"{", end) < 0 and block.find(DELTA, 0, at) < 0:
+                return end - start - 2
+    return _of_events(block)
 
 
-def _tokens(text_bytes: int, ratio: float) -> int:
-    return int(-(-text_bytes // ratio))
+def _of_events(block: bytes) -> int:
+    at = block.find(DELTA)
+    if at < 0:
+        return _of_others(block) if b'"text"' in block else 0
+    total = 0
+    while at >= 0:
+        found = _USUAL_DELTA.match(block, at)
+        if found is None:
+            return _of_others(block)
+        text = found[1] or found[2] or b""
+        if b"\\" in text:
+            try:
+                total += _length(ujson.loads(b'"%b"' % text))
+            except ValueError:
+                return _of_others(block)
+        else:
+            total += len(text)
+        at = block.find(DELTA, found.end())
+    return total
 
 
-def _listed(value: Any) -> Iterable[Any]:
-    return value if isinstance(value, list) else ()
+def _of_others(block: bytes) -> int:
+    events = sse.split(block)
+    if len(events) > 1:
+        return sum(map(_of_events, events))
+    return _of_answer(b"".join(sse.events(block)), "delta")
+
+
+def _of_answer(data: bytes, place: str) -> int:
+    """place: of what is said, in each of the choices. A legacy completion says it in the choice itself."""
+    try:
+        payload = ujson.loads(data)
+    except ValueError:
+        return 0
+    choices = payload.get("choices") if isinstance(payload, dict) else None
+    return sum(
+        _length(choice.get("text")) + _said(choice.get(place))
+        for choice in _listed(choices)
+        if isinstance(choice, dict)
+    )
+
+
+def _said(message: Any) -> int:
+    """Bytes of text that a message, or a piece of one, has."""
+    if not isinstance(message, dict):
+        return 0
+    text = _length(message.get("refusal"))
+    # Hosts that write both names mean the same text.
+    text += max(_length(message.get("reasoning_content")), _length(message.get("reasoning")))
+    for part in _listed(message.get("content")):
+        text += _of_part(part)[0]
+    text += _length(message.get("content")) + _call_length(message.get("function_call"))
+    for call in _listed(message.get("tool_calls")):
+        text += _call_length(call.get("function")) if isinstance(call, dict) else 0
+    return text
+
+
+def _call_length(function: Any) -> int:
+    if not isinstance(function, dict):
+        return 0
+    return _length(function.get("name")) + _length(function.get("arguments"))
 
 
 def _of_message(message: Any) -> tuple[int, int]:
     if not isinstance(message, dict):
         return 0, 0
-    text = _length(message.get("name"))
-    fixed = 0
-    if message.get("tool_calls"):
-        text += _json_length(message["tool_calls"])
-    content = message.get("content")
-    if isinstance(content, str):
-        return text + _length(content), fixed
-    for part in _listed(content):
-        if isinstance(part, dict):
-            text += _length(part.get("text"))
-            kind = part.get("type")
-            fixed += TOKENS_A_PART.get(kind, 0) if isinstance(kind, str) else 0
-    return text, fixed
+    fixed = sum(_of_part(part)[1] for part in _listed(message.get("content")))
+    return _said(message) + _length(message.get("name")), fixed
+
+
+def _of_part(part: Any) -> tuple[int, int]:
+    """One part of a content: its text, or what it takes if it is something else."""
+    if not isinstance(part, dict):
+        return _length(part), 0
+    kind = part.get("type")
+    if kind in ("text", "refusal", "thinking") or not isinstance(kind, str):
+        thinking = sum(_length(each.get("text")) for each in _dicts(part.get("thinking")))
+        return _length(part.get("text")) + _length(part.get("refusal")) + thinking, 0
+    return 0, TOKENS_AN_IMAGE if "image" in kind else TOKENS_A_FILE
 
 
 def _of_prompt(value: Any) -> tuple[int, int]:
     """A text, a list of texts, a list of token numbers, or a list of such lists."""
-    if isinstance(value, str):
-        return _length(value), 0
-    text, fixed = 0, 0
-    for item in _listed(value):
-        if isinstance(item, list):
-            fixed += len(item)
-        elif isinstance(item, str):
-            text += _length(item)
-        else:
-            fixed += 1
+    items = _listed(value)
+    if items and type(items[0]) is int:
+        return 0, len(items)
+    text, fixed = _length(value), 0
+    for item in items:
+        text += _length(item)
+        fixed += len(_listed(item))
     return text, fixed
 
 
+def _learn(ratios: LRUCache[str, tuple[float, int]], family: str, text_bytes: int, tokens: int) -> None:
+    if text_bytes < LEAST_SAMPLE_BYTES or tokens <= 0:
+        return
+    ratio = text_bytes / tokens
+    if LEAST_RATIO <= ratio <= GREATEST_RATIO:
+        before, samples = ratios.get(family, (BYTES_PER_TOKEN, 0))
+        ratio = min(max(ratio, before / GREATEST_STEP), before * GREATEST_STEP)
+        weight = max(LEAST_WEIGHT, FIRST_WEIGHT / (1 + FIRST_WEIGHT * samples))
+        ratios[family] = (before + weight * (ratio - before), samples + 1)
+
+
+def _tokens(ratios: LRUCache[str, tuple[float, int]], family: str, text_bytes: int) -> int:
+    """Rounded up."""
+    ratio, _ = ratios.get(family, (BYTES_PER_TOKEN, 0))
+    return int(-(-text_bytes // ratio))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dicts(value: Any) -> Iterable[dict[str, Any]]:
+    return (each for each in _listed(value) if isinstance(each, dict))
+
+
 def _length(value: Any) -> int:
-    return len(value.encode("utf-8", "replace")) if isinstance(value, str) else 0
+    """Bytes of a text in UTF-8; nothing else has any."""
+    if not isinstance(value, str):
+        return 0
+    return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
 
 
 def _json_length(value: Any) -> int:
+    """Bytes of it as JSON. What cannot be written as such, which no client can have sent, has none."""
+    if not value:
+        return 0
     try:
-        return len(ujson.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-    except (OverflowError, ValueError):
-        return len(json.dumps(value))
+        return len(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False).encode())
+    except (OverflowError, ValueError, TypeError, RecursionError):
+        return 0

@@ -65,7 +65,7 @@ class Embeddings(EmbeddingsCodec):
         for item in dicts(payload["data"]):
             if isinstance(item.get("embedding"), list):
                 item["embedding"] = _base64(item["embedding"])
-        return Reply(dump(payload), self.adapter.usage(payload.get("usage")))
+        return Reply(dump(payload), self.adapter.usage_of(payload))
 
 
 class Adapter(RepairingAdapter):

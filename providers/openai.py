@@ -124,15 +124,17 @@ class OpenAICodec(Codec):
         """
         is_answer = body.find(self.answer_field, 0, OPENING_BYTES) >= 0 and body[-16:].rstrip()[-1:] == b"}"
         if is_answer and body.find(b'"error"', 0, OPENING_BYTES) < 0:
-            return Reply(body, find_usage=self.usage_in)
-        return Reply(body, self.adapter.usage(self.parse(body).get("usage")))
+            is_tiered = "service_tier" in call.payload  # then the answer says which one it was, maybe early
+            return Reply(body, find_usage=self.usage_anywhere if is_tiered else self.usage_in)
+        return Reply(body, self.adapter.usage_of(self.parse(body)))
 
     def usage_in(self, body: bytes) -> Usage | None:
         """What an answer says was used: from its last bytes alone where they tell."""
-        reported = usage_at_end(body)
-        if reported is None:
-            reported = self.parse(body).get("usage")
-        return self.adapter.usage(reported)
+        return self.adapter.usage_of(fields_at_end(body) or self.parse(body))
+
+    def usage_anywhere(self, body: bytes) -> Usage | None:
+        """As `usage_in`, from the whole of the answer."""
+        return self.adapter.usage_of(self.parse(body))
 
     def parse(self, body: bytes) -> dict[str, Any]:
         """A whole answer. Raises ProviderError where it is none."""
@@ -218,8 +220,11 @@ class OpenAIAdapter(Adapter):
         return usage.from_openai(reported, reasoning_is_beside=self.vendor.reasoning_is_beside)
 
     def usage_of(self, event: dict[str, Any]) -> Usage | None:
-        """What an event of a stream says was used."""
-        return self.usage(event.get("usage"))
+        """What a whole answer, or an event of a stream, says was used."""
+        used = self.usage(event.get("usage"))
+        if used is not None and "service_tier" in event:
+            used.variant = usage.variant_of(event)
+        return used
 
     def error_of(self, event: dict[str, Any]) -> Any:
         """The error that an event of a stream carries, falsy if none."""
@@ -268,8 +273,8 @@ def with_model(body: bytes, model: str) -> bytes | None:
     return b'%b"model":%b%b' % (body[:start], name, body[match.end() :])
 
 
-def usage_at_end(body: bytes) -> dict[str, Any] | None:
-    """The answer's top-level `usage`, from its last bytes alone; None where only a full parse could tell.
+def fields_at_end(body: bytes) -> dict[str, Any] | None:
+    """The answer's top-level fields from `usage` on, by its last bytes alone; None where that cannot be.
 
     In valid JSON, `"usage"` not preceded by a backslash begins a string and is all of it: a quote inside
     a string is escaped, and after a closing quote no letter can follow. If what follows, with a brace put
@@ -282,5 +287,4 @@ def usage_at_end(body: bytes) -> dict[str, Any] | None:
         fields = ujson.loads(b"{" + body[start:])
     except ValueError:
         return None
-    reported = fields.get("usage") if isinstance(fields, dict) else None
-    return reported if isinstance(reported, dict) else None
+    return fields if type(fields) is dict and type(fields.get("usage")) is dict else None

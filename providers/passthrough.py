@@ -15,7 +15,7 @@ import ujson
 from providers import errors, sse
 from providers.adapter import Decoder
 from providers.errors import ProviderError
-from providers.estimate import TEXTS
+from providers.estimate import stream_text_bytes
 from providers.sse import EventTooLarge, Splitter
 from providers.types import Chunk, Usage
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from providers.openai import OpenAIAdapter
 
 DONE: Final = b"data: [DONE]\n\n"
-
-CONTENT: Final = b'"content":"'
 
 _FINISH: Final = re.compile(rb'"finish_reason"[ \t\r\n]*:[ \t\r\n]*"[^"]')
 
@@ -55,10 +53,10 @@ class PassThrough(Decoder):
         block = blocks[0]
         plain = self.plain_length(block)
         if plain == len(block):
-            self.text_bytes += text_length(block)
+            self.text_bytes += stream_text_bytes(block)
             return [Chunk(block)]
         chunks = ([Chunk(block[:plain])] if plain else []) + self._read(block[plain:])
-        self.text_bytes += sum(text_length(chunk.data) for chunk in chunks)
+        self.text_bytes += sum(stream_text_bytes(chunk.data) for chunk in chunks)
         return chunks
 
     def close(self) -> list[Chunk]:
@@ -184,21 +182,3 @@ def load(data: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return payload if isinstance(payload, dict) else None
-
-
-def text_length(events: bytes) -> int:
-    """Bytes of generated text in some events: of `content`, and of the rarer fields where that is empty.
-
-    For estimates; once per chunk on the hot path, hence no parsing.
-    """
-    total = 0
-    if b'\\"' not in events:
-        at = events.find(CONTENT)
-        while at >= 0:
-            at += len(CONTENT)
-            end = events.find(b'"', at)
-            if end < 0:
-                break
-            total += end - at
-            at = events.find(CONTENT, end)
-    return total or sum(map(len, TEXTS.findall(events)))

@@ -36,6 +36,7 @@ MOST_KNOWN: Final = 10_000
 MOST_AT_ONCE: Final = 500
 LONGEST_LINE: Final = 2**20
 LONGEST_NAME: Final = 256
+GRACE_S: Final = 2.0
 LAST_WORDS: Final = 10_000
 LOCAL: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
@@ -109,15 +110,10 @@ class PriceList:
     async def close(self) -> None:
         """End the child, if there is one; who waits for it, or comes later, has no price."""
         self._is_closed = True
-        self._kill()
+        if self._process is not None:
+            _kill(self._process)
         if self._task is not None:
             await asyncio.wait((self._task,))
-
-    def _kill(self) -> None:
-        """Harmless where it is done. Its task goes on to the end, so that nothing of the child stays behind."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
 
     def _enqueue(self, served: Served, question: str) -> asyncio.Future[Tariff | None]:
         answer = self._answers.get(served)
@@ -151,6 +147,8 @@ class PriceList:
                 await self._talk(batch)
         except (OSError, ValueError) as error:  # a TimeoutError is an OSError
             failure = error
+            if isinstance(error, TimeoutError) and self._process is not None:
+                _kill(self._process)
             self._quiet_until = self._clock() + self._retry_s
         finally:
             words = await self._end()
@@ -175,7 +173,7 @@ class PriceList:
 
     async def _start(self) -> None:
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        return await asyncio.create_subprocess_exec(
+        self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=PIPE,
             stdout=PIPE,
@@ -184,6 +182,27 @@ class PriceList:
             env=environment,
             limit=LONGEST_LINE,
         )
+        if self._is_closed:
+            _kill(self._process)
+
+    async def _end(self) -> str:
+        """Wait until nothing of the child is left, though not for ever, and return its last words.
+
+        It ends with its input. A signal to what has ended already would compete with asyncio for its exit
+        status, so that only what does not end is killed.
+        """
+        if self._process is None:
+            return ""
+        process, self._process = self._process, None  # `close` has no need to kill it any more
+        assert process.stderr is not None
+        for _ in range(2):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await process.wait()
+                    words = await process.stderr.read(LAST_WORDS)
+                    return words.decode(errors="replace").strip().rpartition("\n")[2]
+            _kill(process)
+        return ""
 
     def _settle(self, served: Served, tariff: Tariff | None) -> None:
         answer = self._answers.pop(served, None)
@@ -222,3 +241,8 @@ def _tariff(line: bytes) -> Tariff | None:
     if not line.endswith(b"\n"):
         raise ValueError("the child ended without an answer")
     return None if line == b"null\n" else Tariff.from_json(line.decode())
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()

@@ -238,7 +238,7 @@ class RepairingChatCodec(ChatCodec):
 
     def decode(self, call: Call, body: bytes) -> Reply:
         payload = self.parse(body)
-        used = self.adapter.usage(payload.get("usage"))
+        used = self.adapter.usage_of(payload)
         is_changed = self._host.repair_messages(payload)
         is_changed = Repairs(self.adapter.vendor.repairs, call.request_id).whole(payload) or is_changed
         return Reply(dump(payload) if is_changed else body, used)

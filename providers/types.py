@@ -177,6 +177,16 @@ class Usage:
     cost_nanodollars: int | None = None
     is_unclear: bool = False
 
+    @property
+    def has_rare_parts(self) -> bool:
+        """Is there anything in it that most answers never have?"""
+        return bool(
+            self.cache_write_1h_tokens
+            or self.cached_audio_tokens
+            or self.image_input_tokens
+            or self.image_output_tokens
+        )
+
 
 class Reply:
     """A whole answer: OpenAI-shaped JSON bytes, and the usage it reports.

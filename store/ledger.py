@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from store.types import NEVER, LedgerRecord, Place
+from store.types import LedgerRow, Place
 
 log = logging.getLogger("rooya.ledger")
 
@@ -29,7 +29,9 @@ COLUMNS: Final = (
     " input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, audio_tokens,"
     " cost_nanodollars, usage_source, price_id, started_at_ms, first_byte_ms, total_ms, details"
 )
-ROW: Final = f"({', '.join('?' * 23)})"
+COLUMN_COUNT: Final = len(LedgerRow._fields)
+PRICE_ID: Final = LedgerRow._fields.index("place")  # of the columns
+ROW: Final = f"({', '.join('?' * COLUMN_COUNT)})"
 ROWS: Final = ", ".join([ROW] * ROWS_A_STATEMENT)
 INSERT: Final = f"INSERT INTO ledger ({COLUMNS}) VALUES {ROW}"
 INSERT_MANY: Final = f"INSERT INTO ledger ({COLUMNS}) VALUES {ROWS}"
@@ -66,28 +68,27 @@ class Sums:
         self.spend: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         self.tokens: defaultdict[tuple[int, int], int] = defaultdict(int)
 
-    def add(self, record: LedgerRecord) -> None:
-        cost = record.cost_nanodollars
-        place = record.place
-        group = (record.started_at_ms // HOUR_MS, record.key_id, place.model, place.provider)
+    def add(self, row: LedgerRow) -> None:
+        cost = row.cost_nanodollars
+        tokens = row.input_tokens + row.output_tokens
+        group = (row.started_at_ms // HOUR_MS, row.key_id, row.model, row.provider)
         sums = self.hours.get(group)
         if sums is None:
             sums = self.hours[group] = [0] * 9
         sums[0] += 1
-        sums[1] += not record.attempt
-        sums[2] += record.status != "ok"
-        sums[3] += record.usage_source != "reported"
-        sums[4] += place.price_source == "unpriced"
-        sums[5] += record.input_tokens
-        sums[6] += record.output_tokens
-        sums[7] += record.cached_tokens
+        sums[1] += not row.attempt
+        sums[2] += row.status != "ok"
+        sums[3] += row.usage_source != "reported"
+        sums[4] += row.place.price_source == "unpriced"
+        sums[5] += row.input_tokens
+        sums[6] += row.output_tokens
+        sums[7] += row.cached_tokens
         sums[8] += cost
-        spend = self.spend[record.key_id, record.window]
+        spend = self.spend[row.key_id, row.window]
         spend[0] += 1
         spend[1] += cost
-        tokens = record.input_tokens + record.output_tokens
         if tokens:
-            self.tokens[record.started_at_ms // SLICE_MS, record.key_id] += tokens
+            self.tokens[row.started_at_ms // SLICE_MS, row.key_id] += tokens
 
     def write(self, connection: sqlite3.Connection) -> None:
         days: dict[Group, list[int]] = {}
@@ -108,27 +109,27 @@ class LedgerWriter:
         self._connection = connection
         self._price_ids: dict[tuple[str, str], int] = {}
 
-    def write(self, records: Sequence[LedgerRecord], slot: int, segment: int, position: int) -> None:
+    def write(self, rows: Sequence[LedgerRow], slot: int, segment: int, position: int) -> None:
         """The rows and, with them, how far the slot's journal has been moved."""
         try:
-            self._write(records, slot, segment, position, insert=self._insert)
+            self._write(rows, slot, segment, position, insert=self._insert)
         except sqlite3.IntegrityError:
             # Some are there already: somebody put back a copy of the journal. The others still count.
-            self._write(records, slot, segment, position, insert=self._insert_missing)
+            self._write(rows, slot, segment, position, insert=self._insert_missing)
 
     def _write(
         self,
-        records: Sequence[LedgerRecord],
+        rows: Sequence[LedgerRow],
         slot: int,
         segment: int,
         position: int,
-        insert: Callable[[Sequence[LedgerRecord]], Sequence[LedgerRecord]],
+        insert: Callable[[Sequence[LedgerRow]], Sequence[LedgerRow]],
     ) -> None:
         try:
             with transaction(self._connection):
                 sums = Sums()
-                for record in insert(records):
-                    sums.add(record)
+                for row in insert(rows):
+                    sums.add(row)
                 sums.write(self._connection)
                 self._connection.execute(
                     "UPDATE journal_slots SET segment = ?, position = ? WHERE slot = ?",
@@ -138,51 +139,28 @@ class LedgerWriter:
             self._price_ids.clear()  # some may have been given in the transaction that is gone
             raise
 
-    def _insert(self, records: Sequence[LedgerRecord]) -> Sequence[LedgerRecord]:
-        rows = [self._row(record) for record in records]
+    def _insert(self, rows: Sequence[LedgerRow]) -> Sequence[LedgerRow]:
         whole = len(rows) - len(rows) % ROWS_A_STATEMENT
         for at in range(0, whole, ROWS_A_STATEMENT):
-            batch = rows[at : at + ROWS_A_STATEMENT]
-            self._connection.execute(INSERT_MANY, [value for row in batch for value in row])
-        self._connection.executemany(INSERT, rows[whole:])
-        return records
+            values: list[Any] = []
+            for row in rows[at : at + ROWS_A_STATEMENT]:
+                values += row
+                values[PRICE_ID - COLUMN_COUNT] = self._price_id(row.place)
+            self._connection.execute(INSERT_MANY, values)
+        self._connection.executemany(INSERT, map(self._values, rows[whole:]))
+        return rows
 
-    def _insert_missing(self, records: Sequence[LedgerRecord]) -> Sequence[LedgerRecord]:
+    def _insert_missing(self, rows: Sequence[LedgerRow]) -> Sequence[LedgerRow]:
         missing = [
-            record
-            for record in records
-            if self._connection.execute(f"{INSERT} ON CONFLICT DO NOTHING", self._row(record)).rowcount
+            row
+            for row in rows
+            if self._connection.execute(f"{INSERT} ON CONFLICT DO NOTHING", self._values(row)).rowcount
         ]
-        log.warning("%d of %d calls were in the ledger already", len(records) - len(missing), len(records))
+        log.warning("%d of %d calls were in the ledger already", len(rows) - len(missing), len(rows))
         return missing
 
-    def _row(self, record: LedgerRecord) -> tuple[Any, ...]:
-        place = record.place
-        return (
-            record.request_id,
-            record.attempt,
-            record.key_id,
-            record.window,
-            place.model,
-            place.provider,
-            place.upstream_model,
-            place.endpoint,
-            record.is_stream,
-            record.status,
-            record.input_tokens,
-            record.output_tokens,
-            record.cached_tokens,
-            record.cache_write_tokens,
-            record.reasoning_tokens,
-            record.audio_tokens,
-            record.cost_nanodollars,
-            record.usage_source,
-            self._price_id(place),
-            record.started_at_ms,
-            None if record.first_byte_ms == NEVER else record.first_byte_ms,
-            record.total_ms,
-            record.details or None,
-        )
+    def _values(self, row: LedgerRow) -> tuple[Any, ...]:
+        return (*row[:PRICE_ID], self._price_id(row.place), *row[PRICE_ID + 1 :])
 
     def _price_id(self, place: Place) -> int:
         key = (place.price_source, place.price)

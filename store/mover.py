@@ -37,12 +37,16 @@ MOST_SLOTS: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Where the books are kept and how. is_alone: no other process may serve this data directory."""
+    """Where the books are kept and how. is_alone: no other process may serve this data directory.
+
+    is_always_synced: callers wait for the disk (see `syncing.py`).
+    """
 
     data_dir: Path
     is_alone: bool = True
     keep: Keep = Keep()
     segment_bytes: int = SEGMENT_BYTES
+    is_always_synced: bool = False
 
     @property
     def journal(self) -> Path:
@@ -83,7 +87,8 @@ class Mover:
                     start, number = register(connection, slot)
                 finally:
                     connection.close()
-                journal = Journal(Segment.create(slot, start, number, books.segment_bytes))
+                segment = Segment.create(slot, start, number, books.segment_bytes)
+                journal = Journal(segment, is_always_synced=books.is_always_synced)
             except BaseException:
                 slot.release()
                 raise

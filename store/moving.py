@@ -14,7 +14,7 @@ from store.journal import Journal
 from store.ledger import LedgerWriter
 from store.records import Reader, bodies
 from store.segments import FIRST_POSITION, Segment, Slot
-from store.types import LedgerRecord
+from store.types import LedgerRow
 
 BATCH_BYTES: Final = 256 * 1024
 RECORDS_A_SLICE: Final = 100  # decoded in one go: the loop's thread wants the interpreter in between
@@ -63,7 +63,7 @@ class Moving:
 
     def finish(self) -> None:
         """After the last step. Where a call is still open the segments stay, for a recovery."""
-        if self._reader.opened or self._position < self._segment.end:
+        if self._reader.has_open or self._position < self._segment.end:
             return
         self._writer.write([], self._slot.number, self._number + 1, FIRST_POSITION)
         for segment in (self._segment, self._journal.spare):
@@ -74,13 +74,13 @@ class Moving:
     def _move(self, segment: Segment, end: int) -> None:
         """Whole records up to the end: the last one may be cut off there, and is for the next time."""
         data = segment.read(self._position, end)
-        settled: list[LedgerRecord] = []
+        settled: list[LedgerRow] = []
         reached = 0
         for count, (place, body) in enumerate(bodies(data), 1):
             reached = place
-            record = self._reader.feed(body) if body is not None else None
-            if record is not None:
-                settled.append(record)
+            row = self._reader.feed(body) if body is not None else None
+            if row is not None:
+                settled.append(row)
             if not count % RECORDS_A_SLICE:
                 time.sleep(0)
         position = self._position + reached
@@ -88,7 +88,7 @@ class Moving:
             try:
                 self._writer.write(settled, self._slot.number, segment.number, position)
             except BaseException:
-                # Read again from where it was: what was settled here may have been opened before.
-                self._reader.opened.update({record.ticket: record for record in settled})
+                self._reader.put_back()
                 raise
+        self._reader.keep()
         self._position = position

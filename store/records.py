@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 from zlib import crc32
 
-from store.types import LedgerRecord, Place
+from store.types import NEVER, LedgerRecord, LedgerRow, Place
 
 PLACE: Final = 1
 OPEN: Final = 2
@@ -26,7 +26,7 @@ OPEN_HEAD: Final = struct.Struct("<BQI15sBBQqqq")
 SETTLE_HEAD: Final = struct.Struct("<BQBBIIIIIIqII")
 MAX_BODY_BYTES: Final = 65536  # no record is longer: a length beyond is that of a torn or foreign one
 MAX_CLIENT_ID_BYTES: Final = 128
-MAX_DETAIL_BYTES: Final = 400
+MAX_DETAIL_BYTES: Final = 200
 MAX_SETTLE_BYTES: Final = FRAME.size + SETTLE_HEAD.size + MAX_DETAIL_BYTES
 MOST: Final = 0xFFFFFFFF  # more of a token no provider can mean; as milliseconds it stands for "never"
 MOST_MONEY: Final = 2**53 - 1  # nine million dollars; a Redis script counts no further
@@ -75,7 +75,8 @@ def settle_record(record: LedgerRecord) -> bytes:
         _bound(record)
         body = _settle_body(record)
     if record.details:
-        body += record.details.encode()[:MAX_DETAIL_BYTES]
+        details = record.details.encode()
+        body += details if len(details) <= MAX_DETAIL_BYTES else b""
     return FRAME.pack(len(body), crc32(body)) + body
 
 
@@ -147,19 +148,25 @@ def _next_good(data: bytes, start: int) -> int | None:
 class Reader:
     """Puts the records of one start of a slot together, in the order they were written.
 
-    `feed` returns the finished record of a call where the body settles one. opened: calls that began and
-    have not been settled so far, by ticket.
+    `feed` returns the row of a call where the body settles one.
     """
 
     def __init__(self) -> None:
-        self.opened: dict[int, LedgerRecord] = {}
+        self._opened: dict[int, tuple[Any, ...]] = {}
         self._places: dict[int, Place] = {}
+        self._settled: dict[int, tuple[Any, ...]] = {}
 
-    def feed(self, body: bytes) -> LedgerRecord | None:
+    @property
+    def has_open(self) -> bool:
+        """Has any call begun that has not been settled so far?"""
+        return bool(self._opened)
+
+    def feed(self, body: bytes) -> LedgerRow | None:
         """Raises ValueError, KeyError or struct.error on a body that no version of this file has written."""
         kind = body[0]
         if kind == OPEN:
-            self._open(body)
+            head = OPEN_HEAD.unpack_from(body)
+            self._opened[head[1]] = (*head, body[OPEN_HEAD.size :])
         elif kind == SETTLE:
             return self._settle(body)
         elif kind == PLACE:
@@ -169,39 +176,58 @@ class Reader:
             raise ValueError(f"a record of kind {kind}")
         return None
 
-    def _open(self, body: bytes) -> None:
-        _, ticket, place, request_id, attempt, is_stream, *rest = OPEN_HEAD.unpack_from(body)
-        key_id, window, worst, started = rest
-        self.opened[ticket] = LedgerRecord(
-            self._places.get(place, LOST_PLACE),
-            request_id.hex(),
-            attempt,
-            bool(is_stream),
-            key_id,
-            window,
-            worst,
-            started,
-            body[OPEN_HEAD.size :].decode("utf-8", "replace"),
-            ticket,
+    def keep(self) -> None:
+        """What was settled up to here is in the database."""
+        self._settled.clear()
+
+    def put_back(self) -> None:
+        """It is not: the records since the last `keep` will be fed again."""
+        self._opened.update(self._settled)
+        self._settled.clear()
+
+    def lost(self) -> list[LedgerRow]:
+        """The calls whose end nobody wrote down: charged at the worst that they may have cost."""
+        never = (STATUS_NUMBERS["lost"], SOURCE_NUMBERS["lease"], 0, 0, 0, 0, 0, 0)
+        return [self._row(opened, (*never, opened[8], NEVER, 0), b"") for opened in self._opened.values()]
+
+    def _settle(self, body: bytes) -> LedgerRow | None:
+        _, ticket, *outcome = SETTLE_HEAD.unpack_from(body)
+        opened = self._opened.pop(ticket, None)
+        if opened is None:
+            return None  # its open record is damaged
+        self._settled[ticket] = opened
+        return self._row(opened, outcome, body[SETTLE_HEAD.size :])
+
+    def _row(self, opened: tuple[Any, ...], outcome: Sequence[int], details: bytes) -> LedgerRow:
+        _, _, number, request_id, attempt, is_stream, key_id, window, _, started_at_ms, client_id = opened
+        status, source, *tokens, cost, first_byte_ms, total_ms = outcome
+        place = self._places.get(number, LOST_PLACE)
+        if client_id:
+            details = _with_client_id(details, client_id)
+        return LedgerRow._make(
+            (
+                request_id.hex(),
+                attempt,
+                key_id,
+                window,
+                place.model,
+                place.provider,
+                place.upstream_model,
+                place.endpoint,
+                is_stream,
+                STATUSES[status],
+                *tokens,
+                cost,
+                SOURCES[source],
+                place,
+                started_at_ms,
+                None if first_byte_ms == NEVER else first_byte_ms,
+                total_ms,
+                details.decode("utf-8", "replace") or None,
+            )
         )
 
-    def _settle(self, body: bytes) -> LedgerRecord | None:
-        _, ticket, status, source, *numbers = SETTLE_HEAD.unpack_from(body)
-        record = self.opened.pop(ticket, None)
-        if record is None:
-            return None  # written twice: an append that was tried again after a failure
-        record.status = STATUSES[status]
-        record.usage_source = SOURCES[source]
-        (
-            record.input_tokens,
-            record.output_tokens,
-            record.cached_tokens,
-            record.cache_write_tokens,
-            record.reasoning_tokens,
-            record.audio_tokens,
-            record.cost_nanodollars,
-            record.first_byte_ms,
-            record.total_ms,
-        ) = numbers
-        record.details = body[SETTLE_HEAD.size :].decode("utf-8", "replace")
-        return record
+
+def _with_client_id(details: bytes, client_id: bytes) -> bytes:
+    fields = json.loads(details) if details else {}
+    return json.dumps({**fields, "client_request_id": client_id.decode("utf-8", "replace")}).encode()

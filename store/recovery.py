@@ -17,7 +17,7 @@ from typing import Final
 from store.ledger import LedgerWriter, transaction
 from store.records import Reader, bodies
 from store.segments import FIRST_POSITION, Slot, SlotTaken, is_segment
-from store.types import LedgerRecord
+from store.types import LedgerRow
 
 log = logging.getLogger("rooya.journal")
 
@@ -64,7 +64,7 @@ class Recovery:
         self._slot = slot
         self._writer = LedgerWriter(connection)
         self._reader = Reader()
-        self._batch: list[LedgerRecord] = []
+        self._batch: list[LedgerRow] = []
         self._moved = 0
 
     def run(self) -> int:
@@ -80,9 +80,9 @@ class Recovery:
             if number >= segment:  # earlier ones are moved, and repeated in the later as far as they are open
                 self._move(number, position if number == segment else FIRST_POSITION)
         after = numbers[-1] + 1
-        lost = list(self._reader.opened.values())
+        lost = self._reader.lost()
         if after > segment:
-            self._batch += map(as_lost, lost)
+            self._batch += lost
             self._write(after, FIRST_POSITION)
         for number in numbers:
             slot.remove(number)
@@ -96,12 +96,12 @@ class Recovery:
         is_damaged = not is_segment(data)
         for count, (end, body) in enumerate(bodies(data, FIRST_POSITION), 1):
             try:
-                record = self._reader.feed(body) if body is not None else None
+                row = self._reader.feed(body) if body is not None else None
             except UNREADABLE:
-                body = record = None
+                body = row = None
             is_damaged = is_damaged or body is None
-            if record is not None and end > position:
-                self._batch.append(record)
+            if row is not None and end > position:
+                self._batch.append(row)
                 if len(self._batch) >= ROWS_A_BATCH:
                     self._write(number, end)
             if not count % RECORDS_A_SLICE:
@@ -112,13 +112,6 @@ class Recovery:
 
     def _write(self, segment: int, position: int) -> None:
         self._writer.write(self._batch, self._slot.number, segment, position)
+        self._reader.keep()
         self._moved += len(self._batch)
         self._batch.clear()
-
-
-def as_lost(record: LedgerRecord) -> LedgerRecord:
-    """A call whose end nobody wrote down: charged at the worst it may have cost."""
-    record.status = "lost"
-    record.usage_source = "lease"
-    record.cost_nanodollars = record.worst_nanodollars
-    return record

@@ -8,14 +8,22 @@ room is allocated when it is made: an append into it needs no more room on the d
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import struct
+from array import array
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
 MAGIC: Final = b"ROOYA-J1"
 HEADER: Final = struct.Struct("<8sIIQ")  # magic, slot, start, number of the segment
-SEGMENT_BYTES: Final = 16 * 1024 * 1024
+SEGMENT_BYTES: Final = 8 * 1024 * 1024
+ZEROS: Final = bytes(256 * 1024)
+# linux/fs.h
+FS_IOC_GETFLAGS: Final = 0x80086601
+FS_IOC_SETFLAGS: Final = 0x40086602
+FS_NOCOW_FL: Final = 0x00800000
 FIRST_POSITION: Final = HEADER.size
 
 
@@ -80,7 +88,11 @@ def taken_slots(journal: Path) -> list[int]:
 
 
 class Segment:
-    """A segment to append to. end: where the next record goes. following: the next one, once it is full."""
+    """A segment to append to. end: where the next record goes. following: the next one, once it is full.
+
+    Appends go into mapped memory: no system call, and like any write they outlive the process. The pages are
+    written once beforehand, so that none of them needs room, or a read of the disk, when its time comes.
+    """
 
     def __init__(self, number: int, descriptor: int, size: int) -> None:
         self.number = number
@@ -88,6 +100,7 @@ class Segment:
         self.end = FIRST_POSITION
         self.following: Segment | None = None
         self._descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, size)
 
     @classmethod
     def create(cls, slot: Slot, start: int, number: int, size: int = SEGMENT_BYTES) -> Self:
@@ -96,25 +109,29 @@ class Segment:
         draft = path.with_suffix(".part")
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            _write_in_place(descriptor)
             os.posix_fallocate(descriptor, 0, size)
-            os.pwrite(descriptor, HEADER.pack(MAGIC, slot.number, start, number), 0)
+            header = HEADER.pack(MAGIC, slot.number, start, number)
+            for at in range(0, size, len(ZEROS)):
+                _write_all(descriptor, ZEROS[: size - at], at)
+            _write_all(descriptor, header, 0)
+            segment = cls(number, descriptor, size)
             os.rename(draft, path)
         except BaseException:
             os.close(descriptor)
             draft.unlink(missing_ok=True)
             raise
-        return cls(number, descriptor, size)
+        return segment
 
     def append(self, data: bytes) -> None:
-        """Raises OSError and then has appended nothing: what was written in part is written over."""
+        """The caller has made sure that there is room."""
         end = self.end
-        written = os.pwrite(self._descriptor, data, end)
-        while written < len(data):
-            written += os.pwrite(self._descriptor, data[written:], end + written)
-        self.end = end + len(data)
+        after = end + len(data)
+        self._memory[end:after] = data
+        self.end = after
 
     def read(self, start: int, end: int) -> bytes:
-        return os.pread(self._descriptor, end - start, start)
+        return self._memory[start:end]
 
     def fileno(self) -> int:
         return self._descriptor
@@ -124,7 +141,26 @@ class Segment:
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:
+        self._memory.close()
         os.close(self._descriptor)
+
+
+def _write_in_place(descriptor: int) -> None:
+    """On a file system that copies on write (btrfs), ask for a file that it does not copy; others refuse.
+
+    There a page that is written again would need new room, and a full disk would end the process.
+    """
+    flags = array("l", [0])
+    with suppress(OSError):
+        fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, flags, True)
+        flags[0] |= FS_NOCOW_FL
+        fcntl.ioctl(descriptor, FS_IOC_SETFLAGS, flags)
+
+
+def _write_all(descriptor: int, data: bytes, at: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, at)
+        data, at = data[written:], at + written
 
 
 def is_segment(data: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 NEVER: Final = 0xFFFFFFFF
 
@@ -65,7 +65,7 @@ class Place:
 
 @dataclass(slots=True)
 class LedgerRecord:
-    """One attempt at a provider: the first part is known before it is sent, the second when it is over.
+    """One attempt at a provider, as it is written down: first what is known before it is sent, then the rest.
 
     window: when the key's budget window of the admission began, Unix seconds. ticket: the journal's own
     number. The words of status and usage_source are those of `store/records.py`. first_byte_ms and total_ms
@@ -80,18 +80,46 @@ class LedgerRecord:
     window: int
     worst_nanodollars: int
     started_at_ms: int
-    client_request_id: str = ""
-    ticket: int = 0
-
-    status: str = ""
-    usage_source: str = "none"
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    audio_tokens: int = 0
-    cost_nanodollars: int = 0
+    client_request_id: str
     first_byte_ms: int = NEVER
-    total_ms: int = 0
-    details: str = ""
+
+    ticket: int = field(init=False, repr=False)
+    status: str = field(init=False, repr=False)
+    usage_source: str = field(init=False, repr=False)
+    input_tokens: int = field(init=False, repr=False)
+    output_tokens: int = field(init=False, repr=False)
+    cached_tokens: int = field(init=False, repr=False)
+    cache_write_tokens: int = field(init=False, repr=False)
+    reasoning_tokens: int = field(init=False, repr=False)
+    audio_tokens: int = field(init=False, repr=False)
+    cost_nanodollars: int = field(init=False, repr=False)
+    total_ms: int = field(init=False, repr=False)
+    details: str = field(init=False, repr=False)
+
+
+class LedgerRow(NamedTuple):
+    """A finished attempt as the ledger's table has it, but for `place`, which stands for the price's id."""
+
+    request_id: str
+    attempt: int
+    key_id: int
+    window: int
+    model: str
+    provider: str
+    upstream_model: str
+    endpoint: str
+    is_stream: int
+    status: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    audio_tokens: int
+    cost_nanodollars: int
+    usage_source: str
+    place: Place
+    started_at_ms: int
+    first_byte_ms: int | None
+    total_ms: int
+    details: str | None

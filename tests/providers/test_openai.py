@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from providers import errors
 from providers.errors import ProviderError
-from providers.openai import usage_at_end, with_model
+from providers.openai import fields_at_end, with_model
 from providers.types import COMPLETIONS, EMBEDDINGS, Usage
 from providers.usage import from_openai
 from tests.providers.calling import SECRET, codec_of, encode, make_adapter, make_call, make_target, sent
@@ -283,7 +283,7 @@ def test_the_end_alone_never_says_otherwise_than_the_whole(answer: dict[str, Any
     answer.pop("error", None)
     body = json.dumps(answer, ensure_ascii=is_escaped).encode()
     assert decode(body).usage == full_parse(body)
-    found = usage_at_end(body)
+    found = (fields_at_end(body) or {}).get("usage")
     assert found is None or found == ujson.loads(body)["usage"]
 
 

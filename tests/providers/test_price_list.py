@@ -34,8 +34,12 @@ CHILD: Final = """
 import os, sys, time
 open(sys.argv[1], "a").write(f"{os.getpid()}\\n")
 """
-REAL: Final = CHILD + "os.execv(sys.executable, [sys.executable, '-m', 'providers.price_lookup'])"
-HANGING: Final = CHILD + "time.sleep(600)"
+SERVE: Final = "os.execv(sys.executable, [sys.executable, '-m', 'providers.price_lookup'])"
+REAL: Final = CHILD + SERVE
+GATED: Final = f"""{CHILD}
+while not os.path.exists(sys.argv[1] + ".go"):
+    time.sleep(0.01)
+{SERVE}"""
 
 
 Job = Callable[[PriceList], Coroutine[Any, Any, None]]
@@ -53,6 +57,15 @@ def run(job: Job, command: Sequence[str] = COMMAND, *, use_uvloop: bool = False,
 
 def command(code: str, started: Path) -> tuple[str, ...]:
     return (sys.executable, "-c", code, str(started))
+
+
+def hanging(started: Path) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", 'echo $$ >> "$0"; exec sleep 600', str(started))
+
+
+def go(started: Path) -> None:
+    """Let the gated children do their work."""
+    Path(f"{started}.go").touch()
 
 
 def children(started: Path) -> list[int]:
@@ -78,8 +91,7 @@ def test_a_child_is_asked_once_for_what_is_known_and_what_is_not(use_uvloop: boo
     unknown = Served("openai", OPENAI, "no-such-model")
 
     async def job(prices: PriceList) -> None:
-        with pytest.raises(KeyError):
-            prices.find(GPT)
+        assert not prices.is_known(GPT)
         found = await prices.resolve([GPT, unknown, HAIKU])
         rates = {served.model: input_rate(tariff) for served, tariff in found.items()}
         assert rates == {"gpt-4o": 2_500_000_000, "no-such-model": None, "claude-haiku-4-5": 1_000_000_000}
@@ -95,11 +107,9 @@ def test_a_child_is_asked_once_for_what_is_known_and_what_is_not(use_uvloop: boo
 
 HOSTILE: Final = [
     'gpt-4o"}\n{"provider":"openai","api_url":null,"model":"gpt-4o',
-    "gpt-4o\nnull",
-    "gpt\x00-4o",
+    "gpt\x00-4o\nnull",
     "\ud800",
     "\u2028\u202e" * 9,
-    "../../etc/passwd",
     "--data=/etc/passwd",
     "a" * 256,
     "(" * 200,
@@ -123,7 +133,6 @@ def test_a_hostile_name_is_only_a_name() -> None:
         "",
         "[" * 100_000,
         "7",
-        "[]",
         "{}",
         '{"provider":null,"api_url":null,"model":"gpt-4o"}',
         '{"provider":"","api_url":"","model":"gpt-4o"}',
@@ -168,7 +177,6 @@ def test_a_vendor_is_asked_for_by_id_and_anybody_by_url(
         Served("openai_compatible", "http://[::1]:80/v1", "gpt-4o"),
         Served("openai_compatible", "http://[::1", "gpt-4o"),
         Served("openai_compatible", "http://gpu.internal/v1", "gpt-4o"),
-        Served("openai_compatible", "http://gpu/v1", "gpt-4o"),
         Served("openai_compatible", "", "gpt-4o"),
         Served("openai", OPENAI, ""),
         Served("openai", OPENAI, "a" * 257),
@@ -197,13 +205,15 @@ def test_two_at_once_share_one_child_and_later_ones_the_next(tmp_path: Path) -> 
         first = [asyncio.create_task(prices.resolve(names)) for names in ([GPT, o3], [o3])]
         await until_started(started)
         later = [asyncio.create_task(prices.resolve(names)) for names in ([GPT, HAIKU], [o4], [HAIKU])]
+        await asyncio.sleep(0)
+        go(started)
         answers = await asyncio.gather(*first, *later)
         assert len(children(started)) == 2
         assert answers[0][o3] is answers[1][o3] is prices.find(o3)
         assert answers[2][HAIKU] is answers[4][HAIKU] is prices.find(HAIKU)
         assert all(tariff for answer in answers for tariff in answer.values())
 
-    run(job, command(REAL, started))
+    run(job, command(GATED, started))
 
 
 def test_who_is_cancelled_takes_the_answer_from_nobody(tmp_path: Path) -> None:
@@ -213,11 +223,12 @@ def test_who_is_cancelled_takes_the_answer_from_nobody(tmp_path: Path) -> None:
         gone, stays = (asyncio.create_task(prices.resolve([GPT])) for _ in range(2))
         await until_started(started)
         gone.cancel()
+        go(started)
         assert input_rate((await stays)[GPT]) == 2_500_000_000
         assert gone.cancelled()
         assert len(children(started)) == 1
 
-    run(job, command(REAL, started))
+    run(job, command(GATED, started))
 
 
 @pytest.mark.expects_log(r"cannot look up prices, next try in 30 s: ValueError")
@@ -229,19 +240,18 @@ def test_a_killed_child_is_no_answer_for_ever(tmp_path: Path) -> None:
 if len(open(sys.argv[1]).readlines()) == 1:
     print({TARIFF.to_json()!r}, flush=True)
     time.sleep(600)
-{REAL}"""
+{SERVE}"""
 
     async def job(prices: PriceList) -> None:
         waiting = asyncio.create_task(prices.resolve([GPT, HAIKU]))
         await until_started(started)
-        while GPT not in prices._learned:
+        while not prices.is_known(GPT):
             await asyncio.sleep(0.01)
         os.kill(children(started)[0], 9)
         found = await waiting
         assert input_rate(found[GPT]) == 7_000_000_000
         assert found[HAIKU] is None
-        with pytest.raises(KeyError):
-            prices.find(HAIKU)
+        assert not prices.is_known(HAIKU)
         now[0] = 29.9
         assert await prices.resolve([HAIKU]) == {HAIKU: None}
         assert len(children(started)) == 1
@@ -264,7 +274,7 @@ def test_a_child_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
         assert not is_alive(children(started)[0])
         assert len(children(started)) == 1
 
-    run(job, command(HANGING, started), timeout_s=1)
+    run(job, hanging(started), timeout_s=1)
 
 
 @pytest.mark.expects_log(r"cannot look up prices, next try in 30 s: (ValueError|FileNotFoundError)")
@@ -282,8 +292,7 @@ def test_a_child_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
 def test_a_child_that_fails_is_a_warning_and_no_price(bad: tuple[str, ...]) -> None:
     async def job(prices: PriceList) -> None:
         assert await prices.resolve([GPT]) == {GPT: None}
-        with pytest.raises(KeyError):
-            prices.find(GPT)
+        assert not prices.is_known(GPT)
 
     run(job, bad)
 
@@ -298,7 +307,7 @@ def test_closing_ends_the_child_and_the_waiting(tmp_path: Path) -> None:
         assert await waiting == {GPT: None}
         assert not is_alive(children(started)[0])
 
-    run(job, command(HANGING, started))
+    run(job, hanging(started))
 
 
 def test_no_secret_is_handed_to_the_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -321,8 +330,7 @@ def test_what_is_preset_needs_no_child_and_what_is_pinned_is_not_pushed_out() ->
         for number in range(MOST_KNOWN):
             prices.preset(Served("openai", OPENAI, str(number)), None)
         assert prices.find(GPT) is TARIFF
-        with pytest.raises(KeyError):
-            prices.find(HAIKU)
+        assert not prices.is_known(HAIKU)
 
     run(job, ("/no/such/program",))
 
@@ -381,8 +389,6 @@ def test_a_price_may_change_when_that_of_a_variant_does_not() -> None:
     assert tariff.at(NOW) is tariff.at(NOW + 86_400)
 
 
-@pytest.mark.parametrize(
-    ("provider", "model"), [("openai", "whisper-1"), ("openai", "tts-1"), ("google", "gemma-3")]
-)
-def test_what_is_not_priced_by_the_token_has_no_price_and_is_not_free(provider: str, model: str) -> None:
-    assert Lookup().find(provider, None, model) is None
+def test_what_is_not_priced_by_the_token_has_no_price_and_is_not_free() -> None:
+    for provider, model in (("openai", "whisper-1"), ("openai", "tts-1"), ("google", "gemma-3")):
+        assert Lookup().find(provider, None, model) is None

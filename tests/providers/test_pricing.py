@@ -166,7 +166,7 @@ def test_what_is_not_priced_apart_costs_what_it_is_a_part_of() -> None:
 
 
 def test_dollars_are_read_as_they_are_written() -> None:
-    usd = {
+    usd: dict[str, Decimal | float | int] = {
         "input": 0.1,
         "cached_input": Decimal("0.0375"),
         "cache_write": 3,
@@ -187,7 +187,7 @@ def test_dollars_are_read_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     "usd", [{}, {"output": 1}, {"input": -1}, {"input": float("nan")}, {"input": 1, "x": 1}]
 )
-def test_what_is_no_price_is_refused(usd: dict[str, float]) -> None:
+def test_what_is_no_price_is_refused(usd: dict[str, Decimal | float | int]) -> None:
     with pytest.raises(ValueError):
         from_usd(usd)
 

@@ -27,7 +27,7 @@ def opened(where: Place = PLACE, key_id: int = 7, **fields: Any) -> LedgerRecord
     number = next(_numbers)
     started = fields.pop("started_at_ms", 1_790_000_000_000 + number)
     request_id = fields.pop("request_id", f"{started:012x}{'ab' * 5}{number:08x}")
-    return LedgerRecord(where, request_id, 0, False, key_id, 0, 999, started, **fields)
+    return LedgerRecord(where, request_id, 0, False, key_id, 0, 999, started, fields.pop("client_id", ""))
 
 
 def ended(record: LedgerRecord, cost: int = 100, **fields: Any) -> LedgerRecord:
@@ -35,7 +35,9 @@ def ended(record: LedgerRecord, cost: int = 100, **fields: Any) -> LedgerRecord:
     record.status = fields.pop("status", "ok")
     record.usage_source = fields.pop("usage_source", "reported")
     record.input_tokens, record.output_tokens, record.cost_nanodollars = 10, 5, cost
+    record.cached_tokens = record.cache_write_tokens = record.reasoning_tokens = record.audio_tokens = 0
     record.total_ms = 12
+    record.details = ""
     for name, value in fields.items():
         setattr(record, name, value)
     return record
