@@ -40,6 +40,14 @@ def nanodollars(text: str) -> int | None:
             raise argparse.ArgumentTypeError("money has nine decimals at the most") from None
 
 
+def cost(text: str) -> int:
+    """`0.000125` -> 125_000 nano-dollars."""
+    amount = nanodollars(text)
+    if amount is None:
+        raise argparse.ArgumentTypeError("a cost is an amount of USD")
+    return amount
+
+
 def usd(nanodollars: int | None) -> int | float | None:
     """Nano-dollars as a JSON number that prints all their decimals: up to MOST_USD a double does."""
     if nanodollars is None:
@@ -70,16 +78,33 @@ def moment(text: str) -> int | None:
     if re.fullmatch(r"[0-9]{1,9}[smhdw]", text):
         at = now() + duration(text)
     else:
-        try:
-            given = datetime.fromisoformat(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}' is no time such as 30d, 12h or 2027-01-31") from None
-        at = int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
+        at = _given(text, "30d, 12h or 2027-01-31")
     if at <= now():
         raise argparse.ArgumentTypeError(f"{text} is not in the future")
     if at > LAST:
         raise argparse.ArgumentTypeError(f"{text} is past the year 9999: leave it out, or say never")
     return at
+
+
+def since(text: str) -> int:
+    """`7d`, `2026-11-01`, `2026-11-01T12:00` (UTC unless an offset is given), `all` -> Unix s."""
+    if text == "all":
+        return 0
+    if re.fullmatch(r"[0-9]{1,9}[smhdw]", text):
+        return max(0, now() - duration(text))
+    at = _given(text, "7d, 12h or 2026-11-01")
+    if at > now():
+        raise argparse.ArgumentTypeError(f"{text} is in the future")
+    return max(0, at)
+
+
+def _given(text: str, such_as: str) -> int:
+    """A date or time that was written out."""
+    try:
+        given = datetime.fromisoformat(text)
+        return int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"'{text}' is no time such as {such_as}") from None
 
 
 def models(text: str) -> frozenset[str] | None:

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from handlers import command_values as values
+from handlers import usage_commands
+from handlers.verbs import Result, Tables
 from providers.errors import ProviderMisconfigured
 from store.database import Database
 from store.errors import Invalid, NotFound, SchemaError, SettingsError, StoreUnavailable
 from store.keys import PERIODS, ApiKeys, NewKey
 from store.settings import Settings
 from store.types import ApiKey
+from store.usage import UsageReader
 from store.users import User, Users
 
 REFUSALS: Final = (SettingsError, ProviderMisconfigured, Invalid, NotFound, SchemaError, StoreUnavailable)
@@ -54,15 +57,15 @@ def run(options: argparse.Namespace, world: World) -> int:
         settings = world.settings(options)
         if options.verb == "check":
             return _check(settings, world)
-        document, lines = asyncio.run(_on_database(options, settings))
+        result = asyncio.run(_on_database(options, settings))
     except REFUSALS as error:
         print(f"rooya: {error}", file=world.stderr)
         return 1
     if options.json:
-        print(json.dumps(document, indent=2), file=world.stdout)
+        print(json.dumps(result.document, indent=2), file=world.stdout)
     else:
-        print("\n".join(lines), file=world.stdout)
-    return 0
+        print("\n".join(result.lines), file=world.stdout)
+    return result.status
 
 
 def _check(settings: Settings, world: World) -> int:
@@ -74,15 +77,17 @@ def _check(settings: Settings, world: World) -> int:
     return 0
 
 
-Result = tuple[Any, list[str]]
-
-
 async def _on_database(options: argparse.Namespace, settings: Settings) -> Result:
     database = await Database.open(settings.server.data_dir / "rooya.db")
     try:
-        keys = ApiKeys(database, settings.limits.tiers)
+        tables = Tables(
+            settings=settings,
+            keys=ApiKeys(database, settings.limits.tiers),
+            users=Users(database),
+            usage=UsageReader(database),
+        )
         verb: Callable[..., Awaitable[Result]] = VERBS[options.verb, options.action]
-        return await verb(options, keys, Users(database))
+        return await verb(options, tables)
     finally:
         await database.close()
 
@@ -90,8 +95,8 @@ async def _on_database(options: argparse.Namespace, settings: Settings) -> Resul
 # Keys
 
 
-async def _keys_create(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
-    user = await users.find(options.user) if options.user else None
+async def _keys_create(options: argparse.Namespace, tables: Tables) -> Result:
+    user = await tables.users.find(options.user) if options.user else None
     new = NewKey(
         name=options.name,
         tier=options.tier,
@@ -103,44 +108,46 @@ async def _keys_create(options: argparse.Namespace, keys: ApiKeys, users: Users)
         models=options.models,
         expires_at=options.expires,
     )
-    key, plaintext = await keys.create(new)
+    key, plaintext = await tables.keys.create(new)
     return _with_plaintext(key, plaintext, "Created")
 
 
-async def _keys_rotate(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
-    key, plaintext = await keys.rotate(options.id, options.grace)
+async def _keys_rotate(options: argparse.Namespace, tables: Tables) -> Result:
+    key, plaintext = await tables.keys.rotate(options.id, options.grace)
     return _with_plaintext(key, plaintext, "Rotated")
 
 
 def _with_plaintext(key: ApiKey, plaintext: str, done: str) -> Result:
     row = key_row(key)
     document = {"id": row.pop("id"), "key": plaintext, **row}
-    return document, [
+    lines = [
         f"{done} key {key.id} '{key.name}'. This is the only time the key is shown:",
         plaintext,
     ]
+    return Result(document, lines)
 
 
-async def _keys_list(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
-    rows = [key_row(key) for key in await keys.list()]
+async def _keys_list(options: argparse.Namespace, tables: Tables) -> Result:
+    rows = [key_row(key) for key in await tables.keys.list()]
     heads = ("id", "name", "key", "state", "tier", "rpm", "tpd", "budget_usd", "expires_at")
     table = [heads, *(tuple(values.cell(_shown(row)[head]) for head in heads) for row in rows)]
-    return rows, values.aligned(table) if rows else ["There is no key yet: rooya.py keys create --name NAME"]
+    hint = ["There is no key yet: rooya.py keys create --name NAME"]
+    return Result(rows, values.aligned(table) if rows else hint)
 
 
-async def _keys_show(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
-    return _one(await keys.find(options.id))
+async def _keys_show(options: argparse.Namespace, tables: Tables) -> Result:
+    return _one(await tables.keys.find(options.id))
 
 
-async def _keys_activate(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
-    return _one(await keys.activate(options.id))
+async def _keys_activate(options: argparse.Namespace, tables: Tables) -> Result:
+    return _one(await tables.keys.activate(options.id))
 
 
-async def _keys_deactivate(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
-    return _one(await keys.deactivate(options.id))
+async def _keys_deactivate(options: argparse.Namespace, tables: Tables) -> Result:
+    return _one(await tables.keys.deactivate(options.id))
 
 
-async def _keys_update(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
+async def _keys_update(options: argparse.Namespace, tables: Tables) -> Result:
     given = {name: value for name, value in vars(options).items() if value is not values.ABSENT}
     columns = {
         "budget": "budget_nanodollars",
@@ -153,12 +160,12 @@ async def _keys_update(options: argparse.Namespace, keys: ApiKeys, users: Users)
     changes = {column: given[name] for name, column in columns.items() if name in given}
     if options.reset_spend:
         changes["spend_reset_at"] = values.now()
-    return _one(await keys.update(options.id, changes))
+    return _one(await tables.keys.update(options.id, changes))
 
 
 def _one(key: ApiKey) -> Result:
     row = key_row(key)
-    return row, values.aligned([(name, values.cell(value)) for name, value in _shown(row).items()])
+    return Result(row, values.aligned([(name, values.cell(value)) for name, value in _shown(row).items()]))
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,18 +200,19 @@ def key_row(key: ApiKey) -> dict[str, Any]:
 # Users
 
 
-async def _users_create(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
-    user = await users.create(options.email, is_admin=options.admin)
-    return user_row(user), [f"Created {'admin' if user.is_admin else 'user'} {user.id} {user.email}"]
+async def _users_create(options: argparse.Namespace, tables: Tables) -> Result:
+    user = await tables.users.create(options.email, is_admin=options.admin)
+    line = f"Created {'admin' if user.is_admin else 'user'} {user.id} {user.email}"
+    return Result(user_row(user), [line])
 
 
-async def _users_list(options: argparse.Namespace, keys: ApiKeys, users: Users) -> Result:
-    rows = [user_row(user) for user in await users.list()]
+async def _users_list(options: argparse.Namespace, tables: Tables) -> Result:
+    rows = [user_row(user) for user in await tables.users.list()]
     table = [
         ("id", "email", "admin"),
         *((str(r["id"]), r["email"], values.cell(r["is_admin"])) for r in rows),
     ]
-    return rows, values.aligned(table)
+    return Result(rows, values.aligned(table))
 
 
 def user_row(user: User) -> dict[str, Any]:
@@ -228,6 +236,9 @@ VERBS: Final[Mapping[tuple[str, str], Callable[..., Awaitable[Result]]]] = {
     ("keys", "update"): _keys_update,
     ("users", "create"): _users_create,
     ("users", "list"): _users_list,
+    ("usage", "report"): usage_commands.report,
+    ("usage", "verify"): usage_commands.verify,
+    ("usage", "correct"): usage_commands.correct,
 }
 
 
@@ -243,22 +254,35 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    common = _Parser(add_help=False)
-    common.add_argument(
-        "--config", type=Path, metavar="FILE", help="configuration (default: rooya.toml if present)"
-    )
-    common.add_argument("--data-dir", type=Path, metavar="D", help="where everything lasting is kept")
+    common = _common()
     root = _Parser(prog="rooya.py", description="One API for every AI model, on one VM that you own.")
     verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
     serve = verbs.add_parser("serve", parents=[common], help="run the gateway")
     serve.add_argument("--address", metavar="A")
     serve.add_argument("--port", type=int, metavar="N")
     verbs.add_parser("check", parents=[common], help="is the configuration good?")
-    output = _Parser(add_help=False, parents=[common])
-    output.add_argument("--json", action="store_true", help="print one JSON document")
+    output = _output(common)
     _add_keys(verbs.add_parser("keys", help="API keys"), output)
     _add_users(verbs.add_parser("users", help="accounts"), output)
+    usage = verbs.add_parser("usage", parents=[output], help="what was used, and what it cost")
+    # Below an action of its own an option that is not given must not undo the one given before it.
+    usage_commands.add_options(usage, _output(_common(argparse.SUPPRESS), argparse.SUPPRESS))
     return root
+
+
+def _common(default: Any = None) -> _Parser:
+    common = _Parser(add_help=False)
+    usual = "configuration (default: rooya.toml if present)"
+    common.add_argument("--config", type=Path, metavar="FILE", default=default, help=usual)
+    where = "where everything lasting is kept"
+    common.add_argument("--data-dir", type=Path, metavar="D", default=default, help=where)
+    return common
+
+
+def _output(common: _Parser, default: Any = False) -> _Parser:
+    output = _Parser(add_help=False, parents=[common])
+    output.add_argument("--json", action="store_true", default=default, help="print one JSON document")
+    return output
 
 
 def _add_keys(parser: argparse.ArgumentParser, output: _Parser) -> None:
