@@ -15,6 +15,7 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -96,8 +97,7 @@ class Gateway:
     async def _keep_accounts(self, database: Database) -> Accounts:
         """What calls cost: prices, and the journal that they are written to."""
         settings = self._settings
-        edition = price_edition.current(settings.server.data_dir)
-        price_list = PriceList(edition.command)
+        price_list = PriceList()
         self._closing.push_async_callback(price_list.close)
         estimator = Estimator()
         terms = TermsBook(router=self.router, prices=price_list, estimator=estimator, clock=time.time)
@@ -105,7 +105,7 @@ class Gateway:
             prices=Prices(database, time.time),
             price_list=price_list,
             terms=terms,
-            source=edition.source,
+            edition=partial(price_edition.current, settings.server.data_dir),
             wanted=self.router.served(),
         )
         self._closing.push_async_callback(keeper.close)
@@ -285,10 +285,14 @@ def main(arguments: Sequence[str]) -> int:
         stderr=sys.stderr,
         kinds=vendors.kinds(),
         vendors_env=vendors.env_kinds(),
-        check=build_router,
+        build_router=build_router,
     )
     return serve(options, world) if options.verb == "serve" else commands.run(options, world)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BrokenPipeError:  # whoever read our output has seen enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -8,18 +8,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from handlers import command_values as values
-from handlers import usage_commands
+from handlers import models_commands, usage_commands
 from handlers.verbs import Result, Tables
+from limits.windows import Windows
 from providers.errors import ProviderMisconfigured
+from providers.router import Router
 from store.database import Database
 from store.errors import Invalid, NotFound, SchemaError, SettingsError, StoreUnavailable
 from store.keys import PERIODS, ApiKeys, NewKey
+from store.prices import Prices
 from store.settings import Settings
 from store.types import ApiKey
 from store.usage import UsageReader
@@ -37,7 +42,7 @@ class World:
     stderr: TextIO
     kinds: Collection[str]
     vendors_env: Mapping[str, str]
-    check: Callable[[Settings], object]
+    build_router: Callable[[Settings], Router]
 
     def settings(self, options: argparse.Namespace) -> Settings:
         """Raises SettingsError."""
@@ -57,7 +62,7 @@ def run(options: argparse.Namespace, world: World) -> int:
         settings = world.settings(options)
         if options.verb == "check":
             return _check(settings, world)
-        result = asyncio.run(_on_database(options, settings))
+        result = asyncio.run(_on_database(options, settings, world))
     except REFUSALS as error:
         print(f"rooya: {error}", file=world.stderr)
         return 1
@@ -70,14 +75,14 @@ def run(options: argparse.Namespace, world: World) -> int:
 
 def _check(settings: Settings, world: World) -> int:
     """`check`: can this configuration be started with? Opens and changes nothing."""
-    world.check(settings)
+    world.build_router(settings)
     for line in settings.warnings():
         print(f"warning: {line}", file=world.stdout)
     print("The configuration is good.", file=world.stdout)
     return 0
 
 
-async def _on_database(options: argparse.Namespace, settings: Settings) -> Result:
+async def _on_database(options: argparse.Namespace, settings: Settings, world: World) -> Result:
     database = await Database.open(settings.server.data_dir / "rooya.db")
     try:
         tables = Tables(
@@ -85,6 +90,8 @@ async def _on_database(options: argparse.Namespace, settings: Settings) -> Resul
             keys=ApiKeys(database, settings.limits.tiers),
             users=Users(database),
             usage=UsageReader(database),
+            prices=Prices(database, time.time),
+            router=partial(world.build_router, settings),
         )
         verb: Callable[..., Awaitable[Result]] = VERBS[options.verb, options.action]
         return await verb(options, tables)
@@ -136,7 +143,9 @@ async def _keys_list(options: argparse.Namespace, tables: Tables) -> Result:
 
 
 async def _keys_show(options: argparse.Namespace, tables: Tables) -> Result:
-    return _one(await tables.keys.find(options.id))
+    key = await tables.keys.find(options.id)
+    window = Windows().start(key.budget_period, key.spend_reset_at, values.now())
+    return _one(key, values.usd(await tables.usage.spend(key.id, window)))
 
 
 async def _keys_activate(options: argparse.Namespace, tables: Tables) -> Result:
@@ -163,8 +172,10 @@ async def _keys_update(options: argparse.Namespace, tables: Tables) -> Result:
     return _one(await tables.keys.update(options.id, changes))
 
 
-def _one(key: ApiKey) -> Result:
+def _one(key: ApiKey, spent_usd: float | None = None) -> Result:
     row = key_row(key)
+    if spent_usd is not None:
+        row["spent_usd"] = spent_usd
     return Result(row, values.aligned([(name, values.cell(value)) for name, value in _shown(row).items()]))
 
 
@@ -236,6 +247,8 @@ VERBS: Final[Mapping[tuple[str, str], Callable[..., Awaitable[Result]]]] = {
     ("keys", "update"): _keys_update,
     ("users", "create"): _users_create,
     ("users", "list"): _users_list,
+    ("models", "list"): models_commands.list_models,
+    ("models", "sync"): models_commands.sync,
     ("usage", "report"): usage_commands.report,
     ("usage", "verify"): usage_commands.verify,
     ("usage", "correct"): usage_commands.correct,
@@ -264,6 +277,7 @@ def parser() -> argparse.ArgumentParser:
     output = _output(common)
     _add_keys(verbs.add_parser("keys", help="API keys"), output)
     _add_users(verbs.add_parser("users", help="accounts"), output)
+    models_commands.add_options(verbs.add_parser("models", help="what can be asked for"), output)
     usage = verbs.add_parser("usage", parents=[output], help="what was used, and what it cost")
     # Below an action of its own an option that is not given must not undo the one given before it.
     usage_commands.add_options(usage, _output(_common(argparse.SUPPRESS), argparse.SUPPRESS))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from handlers.terms import TermsBook
+from providers.price_edition import Edition
 from providers.price_list import PriceList, Served
 from providers.pricing import Tariff
 from store.errors import StoreUnavailable
@@ -24,15 +26,21 @@ REST_SECONDS: Final = 5.0  # after the start: it has better things to do first
 
 
 class PriceKeeper:
-    """source: the edition of the published prices; rows of another one are looked up anew."""
+    """edition: which published prices hold now; rows of another one are looked up anew."""
 
     def __init__(
-        self, *, prices: Prices, price_list: PriceList, terms: TermsBook, source: str, wanted: list[Served]
+        self,
+        *,
+        prices: Prices,
+        price_list: PriceList,
+        terms: TermsBook,
+        edition: Callable[[], Edition],
+        wanted: list[Served],
     ) -> None:
         self._prices = prices
         self._list = price_list
         self._terms = terms
-        self._source = source
+        self._edition = edition
         self._wanted = wanted
         self._version = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -50,9 +58,11 @@ class PriceKeeper:
 
     async def _load(self) -> None:
         rows, self._version = await self._prices.load()
+        edition = self._edition()
+        self._list.use(edition.command)
         for row in rows:
             served = Served(row.kind, row.base_url, row.model)
-            if row.source != self._source:
+            if row.source != edition.source:
                 continue
             try:
                 tariff = Tariff.from_json(row.tariff) if row.tariff else None
@@ -77,12 +87,18 @@ class PriceKeeper:
         if not missing:
             return
         await self._list.resolve(missing)
-        rows = [self._row(served) for served in missing if self._list.is_known(served)]
+        source = self._edition().source
+        rows = [
+            row_of(served, self._list.find(served), source)
+            for served in missing
+            if self._list.is_known(served)
+        ]
         try:
             await self._prices.save(rows)
         except StoreUnavailable as error:
             log.warning("prices could not be saved: %s", error)
 
-    def _row(self, served: Served) -> PriceRow:
-        tariff = self._list.find(served)
-        return PriceRow(*served, self._source, "" if tariff is None else tariff.to_json())
+
+def row_of(served: Served, tariff: Tariff | None, source: str) -> PriceRow:
+    """A tariff as the table keeps it."""
+    return PriceRow(*served, source, "" if tariff is None else tariff.to_json())

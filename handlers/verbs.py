@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from providers.router import Router
 from store.keys import ApiKeys
+from store.prices import Prices
 from store.settings import Settings
 from store.usage import UsageReader
 from store.users import Users
@@ -19,6 +22,8 @@ class Tables:
     keys: ApiKeys
     users: Users
     usage: UsageReader
+    prices: Prices
+    router: Callable[[], Router]
 
 
 class Result(NamedTuple):

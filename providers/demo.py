@@ -60,7 +60,7 @@ class DemoAdapter(Adapter):
         answer = Answer(call, int(self._clock()))
         for chunk in answer.chunks():
             yield Chunk(b"data: " + _dump(chunk) + b"\n\n", None if chunk["choices"] else answer.usage)
-        yield Chunk(b"data: [DONE]\n\n", answer.usage)
+        yield Chunk(b"data: [DONE]\n\n", None if call.wants_usage else answer.usage)
 
 
 class Answer:

@@ -36,8 +36,8 @@ TOKENS_AN_IMAGE: Final = 800  # a guess, vendors vary widely
 TOKENS_A_FILE: Final = 1000  # a recording, a document or what else is no text: a guess as well
 
 DELTA: Final = b'"delta"'
-CONTENT: Final = b'"delta":{"content":"'
-_CONTENT_END: Final = re.compile(rb'[^"\\]*"\}')
+_PLAIN_DELTA: Final = re.compile(rb'"delta":\{"content":"[^"\\]*"\}')
+_AROUND_TEXT: Final = len('"delta":{"content":""}')
 _BLANK: Final = rb'"role": ?"assistant"|"[a-z_]+": ?(?:null|"")'
 _TEXT: Final = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
 # A delta that says one thing and is over.
@@ -111,42 +111,41 @@ def stream_text_bytes(block: bytes) -> int:
 
     Once per chunk on the hot path: of what nearly every event looks like, nothing is parsed.
     """
-    at = block.find(CONTENT)
-    if at >= 0:
-        start = at + len(CONTENT)
-        found = _CONTENT_END.match(block, start)
-        if found is not None:
-            end = found.end()
-            if block.find(b"{", end) < 0 and block.find(DELTA, 0, at) < 0:
-                return end - start - 2
-    return _of_events(block)
+    total, at = 0, block.find(DELTA)
+    if at < 0:
+        return _of_parsed(block) if b'"text"' in block else 0
+    while at >= 0:
+        found = _PLAIN_DELTA.match(block, at)
+        if found is None:
+            return _of_events(block)
+        end = found.end()
+        total += end - at - _AROUND_TEXT
+        at = block.find(DELTA, end) if block.find(b"{", end) >= 0 else -1
+    return total
 
 
 def _of_events(block: bytes) -> int:
-    at = block.find(DELTA)
-    if at < 0:
-        return _of_others(block) if b'"text"' in block else 0
-    total = 0
+    total, at = 0, block.find(DELTA)
     while at >= 0:
         found = _USUAL_DELTA.match(block, at)
         if found is None:
-            return _of_others(block)
+            return _of_parsed(block)
         text = found[1] or found[2] or b""
         if b"\\" in text:
             try:
                 total += _length(ujson.loads(b'"%b"' % text))
             except ValueError:
-                return _of_others(block)
+                return _of_parsed(block)
         else:
             total += len(text)
         at = block.find(DELTA, found.end())
     return total
 
 
-def _of_others(block: bytes) -> int:
+def _of_parsed(block: bytes) -> int:
     events = sse.split(block)
     if len(events) > 1:
-        return sum(map(_of_events, events))
+        return sum(map(stream_text_bytes, events))
     return _of_answer(b"".join(sse.events(block)), "delta")
 
 
@@ -248,10 +247,10 @@ def _length(value: Any) -> int:
 
 
 def _json_length(value: Any) -> int:
-    """Bytes of it as JSON. What cannot be written as such, which no client can have sent, has none."""
+    """Bytes of it as JSON; of what is nested too deep for that, which no client can have sent, none."""
     if not value:
         return 0
     try:
-        return len(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False).encode())
-    except (OverflowError, ValueError, TypeError, RecursionError):
+        return _length(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False))
+    except (OverflowError, TypeError, ValueError):
         return 0

@@ -89,13 +89,12 @@ class PassThrough(Decoder):
             )
         if _FINISH.search(block) is not None:
             self._finished += len(_FINISH.findall(block))
-        places = (block.find(b"[DONE]"), block.find(b"error"), _find_usage(block))
-        first = min((place for place in places if place >= 0), default=-1)
-        if first < 0:
+        done, error, used = block.find(b"[DONE]"), block.find(b"error"), _find_usage(block)
+        if done < 0 and error < 0 and used < 0:
             return len(block)
         if b"\r" in block:
             return 0
-        end = block.rfind(b"\n\n", 0, first)
+        end = block.rfind(b"\n\n", 0, min(place for place in (done, error, used) if place >= 0))
         return end + 2 if end >= 0 else 0
 
     def parse(self, event: bytes, data: bytes) -> dict[str, Any] | None:

@@ -83,6 +83,12 @@ class PriceList:
             return self._pinned[served]
         return self._learned[served]
 
+    def use(self, command: Sequence[str]) -> None:
+        """Ask another child from now on; what the one before it said is forgotten."""
+        if tuple(command) != tuple(self._command):
+            self._command = command
+            self._learned.clear()
+
     def is_known(self, served: Served) -> bool:
         """Would `find` answer?"""
         return served in self._pinned or served in self._learned
@@ -98,10 +104,8 @@ class PriceList:
                 question = question_of(served)
                 if question is None:
                     found[served] = self._learned[served] = None
-                elif served in self._answers or self._clock() >= self._quiet_until:
-                    awaited[served] = self._enqueue(served, question)
                 else:
-                    found[served] = None
+                    awaited[served] = self._enqueue(served, question)
         if awaited:
             # Others may wait for the same answer: who is cancelled here cancels nothing but the waiting.
             await asyncio.wait(awaited.values())
@@ -125,6 +129,7 @@ class PriceList:
         return answer
 
     async def _ask_all(self) -> None:
+        """What is not asked, since the last child failed a moment ago or this is closed, has no price."""
         try:
             while self._queue and not self._is_closed and self._clock() >= self._quiet_until:
                 batch = dict(islice(self._queue.items(), MOST_AT_ONCE))
@@ -146,17 +151,13 @@ class PriceList:
                 await self._start()
                 await self._talk(batch)
         except (OSError, ValueError) as error:  # a TimeoutError is an OSError
-            failure = error
-            if isinstance(error, TimeoutError) and self._process is not None:
-                _kill(self._process)
+            failure = None if self._is_closed else error
             self._quiet_until = self._clock() + self._retry_s
+            for served in batch:
+                self._settle(served, None)
         finally:
             words = await self._end()
-        if failure is None:
-            return
-        for served in batch:
-            self._settle(served, None)
-        if not self._is_closed:
+        if failure is not None:
             kind, reason = type(failure).__name__, words or str(failure)
             log.warning("cannot look up prices, next try in %.0f s: %s: %.300r", self._retry_s, kind, reason)
 
@@ -238,7 +239,7 @@ def _is_local(url: str) -> bool:
 
 
 def _tariff(line: bytes) -> Tariff | None:
-    if not line.endswith(b"\n"):
+    if not line:
         raise ValueError("the child ended without an answer")
     return None if line == b"null\n" else Tariff.from_json(line.decode())
 

@@ -59,6 +59,10 @@ class Lookup:
         self._snapshot = data_snapshot.DataSnapshot(providers, from_auto_update=True)
         self._source = f"genai-prices data {hashlib.sha256(raw).hexdigest()[:12]}"
 
+    def count(self) -> int:
+        """Of the models that it has prices of."""
+        return sum(len(provider.models) for provider in self._snapshot.providers)
+
     def answer(self, line: str) -> str:
         """The JSON of a tariff for a JSON question; `null` for what is unknown or no question."""
         try:

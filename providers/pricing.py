@@ -172,7 +172,6 @@ def cost(price: Price, usage: Usage) -> int:
         or usage.audio_output_tokens
         or usage.image_input_tokens
         or usage.image_output_tokens
-        or usage.cached_audio_tokens
         or cached > tokens
         or (usage.reasoning_tokens and rates.reasoning != rates.output)
     ):

@@ -189,6 +189,13 @@ class Router:
         row = self._catalog.find(kind, model)
         return None if row is None else row.max_output
 
+    def first_target(self, name: str) -> Target:
+        """Where a listed model is tried first. Raises ModelNotFound."""
+        entries = self._entries(name)
+        if not entries:
+            raise ModelNotFound(name)
+        return entries[0].targets[0]
+
     def served(self) -> list[Served]:
         """What may have a published price: all that is listed, by the words of its providers."""
         names = dict.fromkeys(

@@ -55,8 +55,9 @@ def test_the_locks_hold_what_setup_cfg_asks_for() -> None:
 
 
 def test_tests_run_on_the_versions_that_serve() -> None:
-    dev = pins("requirements-dev.lock")
-    assert {name: dev.get(name) for name in pins("requirements.lock")} == pins("requirements.lock")
+    """Their markers may differ: what a test needs everywhere may be needed on some systems only to serve."""
+    serving, testing = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert {name: testing[name][0] for name in serving} == {name: pin[0] for name, pin in serving.items()}
 
 
 def test_the_lock_serves_early_releases_of_python_3_11() -> None:

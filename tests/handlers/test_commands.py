@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sqlite3
 import time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from handlers import commands
-from providers import vendors
-from rooya import build_router
-
-
-class Line:
-    """A command line on a data directory of the test's own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.environ: dict[str, str] = {}
-        self.out = ""
-        self.err = ""
-
-    def __call__(self, *words: str) -> int:
-        stdout, stderr = io.StringIO(), io.StringIO()
-        world = commands.World(
-            environ=self.environ,
-            stdout=stdout,
-            stderr=stderr,
-            kinds=vendors.kinds(),
-            vendors_env=vendors.env_kinds(),
-            check=build_router,
-        )
-        options = commands.parse([*words, "--data-dir", str(self.directory / "data")])
-        status = commands.run(options, world)
-        self.out, self.err = stdout.getvalue(), stderr.getvalue()
-        return status
-
-    def json(self, *words: str) -> Any:
-        assert self(*words, "--json") == 0, self.err
-        return json.loads(self.out)
+from tests.handlers.lines import Line
 
 
 @pytest.fixture
