@@ -22,9 +22,7 @@ LEAST_RATIO: Final = 1.0
 GREATEST_RATIO: Final = 12.0
 LEAST_WEIGHT: Final = 0.05  # of a sample; the first ones weigh more, as nothing is known yet
 FIRST_WEIGHT: Final = 0.25
-GREATEST_STEP: Final = (
-    1.5  # a sample counts as at most so many times what was believed, and as no less than 1/
-)
+GREATEST_STEP: Final = 1.5  # a sample counts as at most so many times what was believed, or that part
 LEAST_SAMPLE_BYTES: Final = 64
 MAX_FAMILIES: Final = 256
 MAX_NAME_CHARS: Final = 32

@@ -224,3 +224,69 @@ def test_no_content_changes_what_is_relayed(texts: list[str], asks: bool) -> Non
     heard = hear(KIND, asking_call() if asks else stream_call(), recording)
     assert heard.body == (recording if asks else recording.replace(USAGE, b""))
     assert heard.usage == Usage(5, 7) and heard.done
+
+
+def counted(kind: str, *pieces: bytes) -> int:
+    decoder = codec_of(make_adapter(kind)).decoder(stream_call())
+    for data in pieces:
+        decoder.feed(data)
+    decoder.close()
+    return decoder.text_bytes
+
+
+def counted_every_way(kind: str, recording: bytes) -> int:
+    """Whole, byte by byte, and cut in two at every place: always the same count."""
+    counts = {counted(kind, recording)}
+    counts.add(counted(kind, *(recording[at : at + 1] for at in range(len(recording)))))
+    counts |= {counted(kind, recording[:at], recording[at:]) for at in range(1, len(recording))}
+    assert len(counts) == 1
+    return counts.pop()
+
+
+def thought(text: str, **fields: Any) -> bytes:
+    return event(choices=[{"index": 0, "delta": {"content": "", "reasoning": text, **fields}}])
+
+
+ERROR = b'data: {"error":{"message":"no content","content":"Boom","text":"Boom"}}\n\n'
+CALLED = event(
+    choices=[{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": '{"a":'}}]}}]
+)
+ACROSS = thought("hmm") + said("a\n") + CALLED + said('"b"}', obfuscation="xyz") + said("c", usage=USED)
+
+
+@pytest.mark.parametrize(
+    ("recording", "size"),
+    [
+        (RECORDING, 12 + 21),
+        (RECORDING.replace(b"\n", b"\r\n"), 12 + 21),
+        (ACROSS + FINISH + USAGE + DONE, 3 + 2 + 5 + 4 + 1),
+        (ACROSS + DONE + said("later"), 15),
+        (ACROSS + said("a cut event")[:-20], 15),
+        (ACROSS + said("whole")[:-2], 20),
+        (ACROSS + ERROR, 15),
+        (ERROR + said("later"), 0),
+        (b"event: error\n" + said("no answer"), 0),
+        (b'{"error":{"content":"Not a stream"}}', 0),
+        (USAGE + DONE, 0),
+        (b"", 0),
+    ],
+)
+def test_generated_text_is_counted_as_it_passes(recording: bytes, size: int) -> None:
+    assert counted_every_way(KIND, recording) == size
+
+
+@pytest.mark.parametrize("kind", ["groq", "openrouter", "perplexity", KIND])
+def test_a_thought_that_a_repair_repeats_counts_once(kind: str) -> None:
+    details = [{"type": "reasoning.text", "text": "hmm"}]
+    recording = thought("hmm") + thought("why", reasoning_details=details) + said("a") + FINISH + DONE
+    assert counted_every_way(kind, recording) == 7
+
+
+def test_what_is_said_again_in_every_event_counts_once() -> None:
+    words = ["one", "onetwo", "onetwothree"]
+    choices = [
+        {"index": 0, "message": {"role": "assistant", "content": word}, "delta": {"content": word[-3:]}}
+        for word in words
+    ]
+    recording = b"".join(event(choices=[choice], usage=USED) for choice in choices) + FINISH + DONE
+    assert counted_every_way("perplexity", recording) == 9

@@ -111,8 +111,7 @@ HOSTILE: Final = [
     "\ud800",
     "\u2028\u202e" * 9,
     "--data=/etc/passwd",
-    "a" * 256,
-    "(" * 200,
+    "(" * 256,
 ]
 
 
@@ -132,14 +131,13 @@ def test_a_hostile_name_is_only_a_name() -> None:
     [
         "",
         "[" * 100_000,
-        "7",
         "{}",
         '{"provider":null,"api_url":null,"model":"gpt-4o"}',
         '{"provider":"","api_url":"","model":"gpt-4o"}',
         '{"provider":"openai","api_url":null,"model":""}',
         '{"provider":"openai","api_url":null,"model":7}',
         '{"provider":["openai"],"api_url":null,"model":"gpt-4o"}',
-        '{"provider":"openai","api_url":null,"model":"' + "gpt-4o" * 50 + '"}',
+        '{"provider":"anthropic","api_url":null,"model":"claude-haiku-4-5-' + "x" * 300 + '"}',
         '{"provider":"no-such","api_url":null,"model":"gpt-4o"}',
         '{"provider":null,"api_url":"https://llm.example.org/v1","model":"gpt-4o"}',
     ],
@@ -149,19 +147,16 @@ def test_what_is_no_question_has_no_answer(line: str) -> None:
     assert Lookup().answer(line) == "null"
 
 
-@pytest.mark.parametrize(
-    ("served", "asked"),
-    [
-        (Served("xai", "https://proxy.example.org/v1", "grok-4"), ("x-ai", None)),
-        (Served("azure", "https://it.openai.azure.com", "gpt-4o"), ("azure", None)),
-        (Served("openai_compatible", "https://api.z.ai/v1", "glm"), (None, "https://api.z.ai/v1")),
-    ],
-)
-def test_a_vendor_is_asked_for_by_id_and_anybody_by_url(
-    served: Served, asked: tuple[str | None, str | None]
-) -> None:
-    question = json.loads(question_of(served) or "null")
-    assert question == {"provider": asked[0], "api_url": asked[1], "model": served.model}
+def test_a_vendor_is_asked_for_by_id_and_anybody_by_url() -> None:
+    own = Served("openai_compatible", "https://api.z.ai/v1", "glm")
+    asked = {
+        Served("xai", "https://proxy.example.org/v1", "grok-4"): ("x-ai", None),
+        Served("azure", "https://it.openai.azure.com", "gpt-4o"): ("azure", None),
+        own: (None, own.base_url),
+    }
+    for served, (provider, api_url) in asked.items():
+        question = json.loads(question_of(served) or "null")
+        assert question == {"provider": provider, "api_url": api_url, "model": served.model}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +168,6 @@ def test_a_vendor_is_asked_for_by_id_and_anybody_by_url(
         Served("demo", "", "demo"),
         Served("no-such-kind", OPENAI, "gpt-4o"),
         Served("openai_compatible", "http://localhost:8000/v1", "gpt-4o"),
-        Served("openai_compatible", "http://127.0.0.1/v1", "gpt-4o"),
         Served("openai_compatible", "http://[::1]:80/v1", "gpt-4o"),
         Served("openai_compatible", "http://[::1", "gpt-4o"),
         Served("openai_compatible", "http://gpu.internal/v1", "gpt-4o"),
@@ -209,8 +203,8 @@ def test_two_at_once_share_one_child_and_later_ones_the_next(tmp_path: Path) -> 
         go(started)
         answers = await asyncio.gather(*first, *later)
         assert len(children(started)) == 2
-        assert answers[0][o3] is answers[1][o3] is prices.find(o3)
-        assert answers[2][HAIKU] is answers[4][HAIKU] is prices.find(HAIKU)
+        assert answers[0][o3] is answers[1][o3]
+        assert answers[2][HAIKU] is answers[4][HAIKU]
         assert all(tariff for answer in answers for tariff in answer.values())
 
     run(job, command(GATED, started))
@@ -249,8 +243,7 @@ if len(open(sys.argv[1]).readlines()) == 1:
             await asyncio.sleep(0.01)
         os.kill(children(started)[0], 9)
         found = await waiting
-        assert input_rate(found[GPT]) == 7_000_000_000
-        assert found[HAIKU] is None
+        assert (input_rate(found[GPT]), found[HAIKU]) == (7_000_000_000, None)
         assert not prices.is_known(HAIKU)
         now[0] = 29.9
         assert await prices.resolve([HAIKU]) == {HAIKU: None}
@@ -269,8 +262,8 @@ def test_a_child_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
         first = asyncio.create_task(prices.resolve([GPT]))
         await until_started(started)
         second = asyncio.create_task(prices.resolve([HAIKU]))  # would be the next batch
-        assert await first == {GPT: None}
-        assert await second == {HAIKU: None}
+        assert (await first, await second) == ({GPT: None}, {HAIKU: None})
+        await prices.close()
         assert not is_alive(children(started)[0])
         assert len(children(started)) == 1
 
@@ -297,15 +290,20 @@ def test_a_child_that_fails_is_a_warning_and_no_price(bad: tuple[str, ...]) -> N
     run(job, bad)
 
 
-def test_closing_ends_the_child_and_the_waiting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_early", [True, False])
+def test_closing_ends_the_child_and_the_waiting(is_early: bool, tmp_path: Path) -> None:
     started = tmp_path / "started"
 
     async def job(prices: PriceList) -> None:
         waiting = asyncio.create_task(prices.resolve([GPT]))
-        await until_started(started)
-        await prices.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # now the child is being made
+        if not is_early:
+            await until_started(started)
+        async with asyncio.timeout(5):
+            await prices.close()
         assert await waiting == {GPT: None}
-        assert not is_alive(children(started)[0])
+        assert not started.exists() or not is_alive(children(started)[0])
 
     run(job, hanging(started))
 
@@ -375,7 +373,12 @@ def test_a_price_may_change_when_that_of_a_variant_does_not() -> None:
         "it",
         types.ClauseEquals("it"),
         prices=[types.ConditionalPrice(prices=mtok(10)), types.ConditionalPrice(night, prices=mtok(5))],
-        price_variants=[types.PriceVariant({"service_tier": "flex"}, mtok(3), since)],
+        price_variants=[
+            types.PriceVariant({"service_tier": "flex"}, mtok(3), since),
+            types.PriceVariant(
+                {"processing": "batch"}, mtok(1), types.StartDateConstraint(date(2026, 11, 5))
+            ),
+        ],
     )
     tariff = tariff_of(model, "it")
     assert tariff is not None
@@ -387,6 +390,7 @@ def test_a_price_may_change_when_that_of_a_variant_does_not() -> None:
                 assert isinstance(expected, Decimal)
                 assert cost(tariff.at(moment.timestamp()), Usage(1000, variant=variant)) == expected * 10**6
     assert tariff.at(NOW) is tariff.at(NOW + 86_400)
+    assert len(tariff.periods) == 6  # night, day and night again, before and after the date
 
 
 def test_what_is_not_priced_by_the_token_has_no_price_and_is_not_free() -> None:

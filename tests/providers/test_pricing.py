@@ -44,7 +44,7 @@ prices = st.builds(
     plain_prices,
     st.dictionaries(st.text(max_size=20), plain_prices, max_size=2),
 )
-usages = st.builds(Usage, **{name: st.integers(0, 10**6) for name in COUNTS})
+usages = st.builds(Usage, **{name: st.just(0) | st.integers(0, 10**6) for name in COUNTS})
 SECONDS: Final = st.integers(0, 86_400)
 tariffs = st.builds(
     lambda pool, rows: Tariff(
@@ -77,7 +77,8 @@ def test_every_token_is_billed_once_whatever_the_parts_say(usage: Usage) -> None
     inputs, outputs = billed(INPUTS, usage), billed(OUTPUTS, usage)
     assert sum(inputs.values()) == usage.input_tokens
     assert sum(outputs.values()) == usage.output_tokens
-    assert inputs["cached_input"] + inputs["cached_audio"] <= usage.cached_tokens
+    assert inputs["cached_input"] + inputs["cached_audio"] == min(usage.cached_tokens, usage.input_tokens)
+    assert inputs["cached_audio"] <= usage.cached_audio_tokens
     assert inputs["cache_write"] + inputs["cache_write_1h"] <= usage.cache_write_tokens
     assert inputs["cache_write_1h"] <= usage.cache_write_1h_tokens
     assert inputs["audio_input"] <= usage.audio_input_tokens
@@ -373,3 +374,14 @@ def test_costs_are_those_of_the_library(provider_id: str) -> None:
                 assert cost(tariff.at(now), usage) == math.ceil(expected.total_price * 10**9), (model.id, now)
                 compared += 1
     assert compared >= 100
+
+
+def test_the_sizes_of_all_rates_are_the_tiers_of_the_price() -> None:
+    prices = types.ModelPrice(
+        input_mtok=types.TieredPrices(Decimal(1), [types.Tier(10, Decimal(2)), types.Tier(30, Decimal(4))]),
+        output_mtok=types.TieredPrices(Decimal(1), [types.Tier(20, Decimal(9))]),
+    )
+    tariff = tariff_of(types.ModelInfo("it", types.ClauseEquals("it"), prices=prices), "it")
+    assert tariff is not None
+    rates = [(above, of.input // 10**9, of.output // 10**9) for above, of in tariff.at(MONDAY).tiers]
+    assert rates == [(10, 2, 1), (20, 2, 9), (30, 4, 9)]
