@@ -208,7 +208,12 @@ TARGET: Final = (
     Option("priority", whole(1, 1000000), 1, "Lower is tried first."),
 )
 USD: Final = decimal(0, 100000)
-PRICE: Final = tuple(
-    Option(name, USD, None, "USD per million tokens.")
-    for name in ("input", "cached_input", "cache_write", "output", "reasoning", "audio_input", "audio_output")
+# What is not priced would be free: input and output have to be given, 0 too.
+PRICE: Final = (
+    Option("input", USD, REQUIRED, "USD per million tokens."),
+    Option("output", USD, REQUIRED, "USD per million tokens."),
+    *(
+        Option(name, USD, None, "USD per million tokens.")
+        for name in ("cached_input", "cache_write", "reasoning", "audio_input", "audio_output")
+    ),
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from store import options as table
+from store.cautions import cautions
 from store.errors import SettingsError
 from store.options import OPTIONS, Option
 
@@ -200,15 +201,7 @@ class Settings:
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, one line each."""
-        limits = self.limits
-        if limits.ip_scope != "all" or not limits.ip_rpm:
-            return []
-        return [
-            f"tier '{name}' allows {tier.rpm} requests a minute, but limits.ip_rpm stops each address at "
-            f'{limits.ip_rpm}: raise it, or set limits.ip_scope = "anonymous"'
-            for name, tier in limits.tiers.items()
-            if tier.rpm > limits.ip_rpm
-        ]
+        return cautions(self)
 
 
 class _Reader:

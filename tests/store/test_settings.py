@@ -265,7 +265,7 @@ BAD: Final[list[tuple[str, str, str]]] = [
     (A + f'api_keys = "{SECRET}"', "providers[0].api_keys", "expected an array"),
     (A + f'api_keys = ["{SECRET}", 1]', "providers[0].api_keys[1]", "expected a string"),
     (M + "price = 1", "models[0].price", "expected a table"),
-    (M + "price = { input = true }", "models[0].price.input", "expected a number"),
+    (M + "price = { input = true, output = 1 }", "models[0].price.input", "expected a number"),
     (A + '[[models]]\nid = "m"\ntargets = ["a/x"]', "models[0].targets[0]", "expected a table"),
     # ranges
     ("[server]\nport = 65536", "server.port", "65536 is not from 0 to 65535"),
@@ -285,7 +285,9 @@ BAD: Final[list[tuple[str, str, str]]] = [
     ("[health]\npaid_probe_usd_per_day = -0.5", "health.paid_probe_usd_per_day", "-0.5 is not"),
     (M + "max_output_tokens = 0", "models[0].max_output_tokens", "0 is not"),
     (M + "idle_s = -1", "models[0].idle_s", "-1 is not"),
-    (M + "price = { output = -1 }", "models[0].price.output", "-1 is not"),
+    (M + "price = { input = 1, output = -1 }", "models[0].price.output", "-1 is not"),
+    (M + "price = { input = 1 }", "models[0].price.output", "is missing"),
+    (M + "price = { output = 1 }", "models[0].price.input", "is missing"),
     (
         A + '[[models]]\nid = "m"\ntargets = [{ provider = "a", model = "x", weight = 0 }]',
         "models[0].targets[0].weight",
@@ -450,3 +452,11 @@ def test_the_options_are_what_can_be_set(load: Callable[..., Settings]) -> None:
     fields = {f"{g.name}.{f.name}" for g in groups for f in dataclasses.fields(getattr(settings, g.name))}
     assert fields | {"providers", "models"} == set(rows)
     assert all(kind and doc for kind, _, doc in rows.values())
+
+
+@pytest.mark.parametrize(("usd", "is_odd"), [(0.0000025, True), (2500, True), (0, False), (2.5, False)])
+def test_a_price_of_one_token_typed_for_a_million_is_pointed_out(
+    load: Callable[..., Settings], usd: float, is_odd: bool
+) -> None:
+    lines = load(M + f"price = {{ input = {usd:.9f}, output = 1 }}").warnings()
+    assert any("price.input" in line for line in lines) == is_odd
