@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from handlers.errors import Refused
 from handlers.terms import Terms, TermsBook
 from limits.windows import Windows
 from providers import errors as vendor
 from providers.errors import ProviderError
-from providers.estimate import Estimator
+from providers.estimate import TOKENS_A_MESSAGE, Estimator
 from providers.pricing import cost
 from providers.types import Call, Target, Usage
 from store.errors import LedgerFull
@@ -24,6 +24,7 @@ from store.journal import Journal
 from store.types import NEVER, ApiKey, LedgerRecord
 
 MAX_VARIANT: Final = 40
+MAX_SAMPLE_BYTES: Final = 65_536  # of a call that is learned from; more would hold up the others
 NOTHING: Final = Usage(source="none")
 
 
@@ -65,7 +66,8 @@ class Account:
         if not self.is_open:
             return
         accounts = self._accounts
-        if usage is None or accounts.estimator.wants_sample():
+        is_small = len(body) + len(self._call.body) <= MAX_SAMPLE_BYTES
+        if usage is None or (accounts.estimator.wants_sample() and is_small):
             if body:
                 self.text_bytes = accounts.estimator.output_text_bytes(body)
             if usage is None:
@@ -195,10 +197,10 @@ class Accounts:
         """Since the attempt began; the clock may have been set back meanwhile."""
         return max(0, int(self._clock() * 1000) - record.started_at_ms)
 
-    def learn(self, family: str, payload: dict[str, object], usage: Usage, text_bytes: int) -> None:
+    def learn(self, family: str, payload: dict[str, Any], usage: Usage, text_bytes: int) -> None:
         """From one answer: how many bytes of text a token is in this family of models."""
-        if not usage.audio_input_tokens and not usage.image_input_tokens:
-            text, fixed = self.estimator.input_bytes(payload)
+        text, fixed = self.estimator.input_bytes(payload)
+        if fixed == TOKENS_A_MESSAGE * len(payload.get("messages") or ()):  # nothing in it but text
             self.estimator.learn_input(family, text, usage.input_tokens - fixed)
         if text_bytes and not usage.reasoning_tokens and not usage.audio_output_tokens:
             self.estimator.learn_output(family, text_bytes, usage.output_tokens)

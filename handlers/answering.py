@@ -14,6 +14,7 @@ from typing import Final
 from handlers.accounting import Account
 from providers.adapter import Decoder
 from providers.errors import ProviderError
+from providers.estimate import stream_text_bytes
 from providers.transport import Response
 from providers.types import Call, Chunk
 
@@ -119,6 +120,7 @@ class LocalStream(Stream):
         self._account.note_first_byte()
         if chunk.usage is not None:
             self._note_usage(chunk)
+        self._account.text_bytes += stream_text_bytes(chunk.data)
         self._ahead = next(self._source, None)
         if self._ahead is None:
             self._account.settle(self._account.usage)

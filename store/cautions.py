@@ -33,4 +33,4 @@ def _odd_prices(settings: Settings) -> Iterator[str]:
     for model in settings.models:
         for name, usd in (model.price or {}).items():
             if usd > DEAREST_USD or 0 < usd < CHEAPEST_USD:
-                yield f"model '{model.id}' has a price.{name} of {usd:g} USD per million tokens: is that meant?"
+                yield f"model '{model.id}': price.{name} is {usd:g} USD per million tokens: is that meant?"

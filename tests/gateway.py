@@ -16,6 +16,17 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 20
+# As `rooya.py`, but with every line that can be logged: none may hold a secret.
+SERVE_AT_DEBUG = """
+import logging, sys
+sys.path.insert(0, sys.argv[1])
+logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+import rooya
+sys.exit(rooya.main(sys.argv[2:]))
+"""
+# What tests put into requests to recognise it by: it must not be found anywhere afterwards.
+CONTENT = "canary-in-the-coal-mine"
+VENDOR_SECRET = "fake-vendor-secret"
 
 
 def free_port() -> int:
@@ -46,11 +57,18 @@ class Gateway:
             (directory / "gateway.toml").write_text(toml)
             self._config = ["--config", str(directory / "gateway.toml")]
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(directory), **(environ or {})}
+        self.secrets = {CONTENT, VENDOR_SECRET, *(environ or {}).values()}
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                self._command("serve", "--port", str(self.port)),
+                [
+                    sys.executable,
+                    "-c",
+                    SERVE_AT_DEBUG,
+                    str(ROOT),
+                    *self._words("serve", "--port", str(self.port)),
+                ],
                 cwd=self.directory,
                 env=self._environ,
                 stdout=log,
@@ -65,6 +83,7 @@ class Gateway:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
+            self.assert_no_secret_is_left()  # while the journal is still there
             self.process.send_signal(signal.SIGTERM)
             try:
                 status = self.process.wait(STOP_SECONDS)
@@ -74,6 +93,17 @@ class Gateway:
             assert status == 0, self.log.read_text()
         text = self.log.read_text()
         assert "Traceback" not in text and "ERROR" not in text, text
+        self.assert_no_secret_is_left()
+
+    def assert_no_secret_is_left(self) -> None:
+        """Neither key nor provider secret nor content is in the log, the database, or any file beside it."""
+        for path in (self.log, *(path for path in self.data_dir.rglob("*") if path.is_file())):
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                continue  # a segment that has been moved meanwhile
+            found = [secret for secret in self.secrets if secret and secret.encode() in content]
+            assert not found, f"{found} in {path}"
 
     def run(self, *arguments: str) -> Any:
         """A verb of the command line; its JSON."""
@@ -85,7 +115,10 @@ class Gateway:
             timeout=30,
         )
         assert result.returncode == 0, result.stderr
-        return json.loads(result.stdout)
+        document = json.loads(result.stdout)
+        if isinstance(document, dict) and "key" in document:
+            self.secrets.add(document["key"])
+        return document
 
     @property
     def base_url(self) -> str:
@@ -117,9 +150,12 @@ class Gateway:
                 return error.code, _lower(error.headers), error.read()
 
     def _command(self, *arguments: str) -> list[str]:
-        verb = 2 if arguments[0] in ("keys", "users") else 1
+        return [sys.executable, str(ROOT / "rooya.py"), *self._words(*arguments)]
+
+    def _words(self, *arguments: str) -> list[str]:
+        verb = 2 if arguments[0] in ("keys", "users", "models") else 1
         common = [*self._config, "--data-dir", str(self.data_dir)]
-        return [sys.executable, str(ROOT / "rooya.py"), *arguments[:verb], *common, *arguments[verb:]]
+        return [*arguments[:verb], *common, *arguments[verb:]]
 
     def _is_up(self) -> bool:
         if self.unix is not None:
@@ -138,4 +174,4 @@ def _lower(headers: Any) -> dict[str, str]:
 def toml(base_url: str, more: str = "") -> str:
     """A configuration with one provider, the fake one."""
     provider = f'[[providers]]\nname = "fake"\nkind = "openai_compatible"\nbase_url = "{base_url}"\n'
-    return f'{more}\n{provider}api_keys = ["fake-vendor-secret"]\n'
+    return f'{more}\n{provider}api_keys = ["{VENDOR_SECRET}"]\n'

@@ -377,7 +377,7 @@ def test_a_text_counts_its_bytes_however_it_is_written(
 @given(st.lists(st.dictionaries(NAMES, ANY_JSON, max_size=4) | ANY_JSON, max_size=3))
 def test_no_answer_is_a_failure(choices: list[Any]) -> None:
     payload = {"choices": choices}
-    assert stream_text_bytes(event(ascii_only=True, **payload)) >= 0
+    assert stream_text_bytes(event(ascii_only=True, choices=choices)) >= 0
     assert Estimator.output_text_bytes(json.dumps(payload).encode()) >= 0
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from tests.fakes.vendor import Answer, Vendor, reply, stream
-from tests.gateway import ROOT, Gateway, toml
+from tests.gateway import CONTENT, ROOT, Gateway, toml
 from tests.sdk.conftest import recorded
 
 CHAT = "/v1/chat/completions"
-HELLO = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+HELLO = {"model": "m", "messages": [{"role": "user", "content": CONTENT}]}
 
 
 def ask(

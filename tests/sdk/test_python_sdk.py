@@ -14,10 +14,10 @@ import pytest
 from pydantic import BaseModel
 
 from tests.fakes.vendor import Answer, Vendor, reply, stream
-from tests.gateway import Gateway, toml
+from tests.gateway import CONTENT, Gateway, toml
 from tests.sdk.conftest import recorded
 
-HELLO: Any = [{"role": "user", "content": "Hello!"}]
+HELLO: Any = [{"role": "user", "content": f"Hello, {CONTENT}!"}]
 WEATHER: Any = [
     {
         "type": "function",
