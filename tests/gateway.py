@@ -82,8 +82,18 @@ class Gateway:
         return self
 
     def __exit__(self, *_: object) -> None:
+        try:
+            if self.process.poll() is None:
+                self.assert_no_secret_is_left()  # while the journal is still there
+        finally:
+            self.stop()
+        text = self.log.read_text()
+        assert "Traceback" not in text and "ERROR" not in text, text
+        self.assert_no_secret_is_left()
+
+    def stop(self) -> None:
+        """Tell it to end, and see that it does so well."""
         if self.process.poll() is None:
-            self.assert_no_secret_is_left()  # while the journal is still there
             self.process.send_signal(signal.SIGTERM)
             try:
                 status = self.process.wait(STOP_SECONDS)
@@ -91,9 +101,6 @@ class Gateway:
                 self.process.kill()
                 raise
             assert status == 0, self.log.read_text()
-        text = self.log.read_text()
-        assert "Traceback" not in text and "ERROR" not in text, text
-        self.assert_no_secret_is_left()
 
     def assert_no_secret_is_left(self) -> None:
         """Neither key nor provider secret nor content is in the log, the database, or any file beside it."""
