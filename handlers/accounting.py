@@ -25,27 +25,28 @@ from store.types import NEVER, ApiKey, LedgerRecord
 
 MAX_VARIANT: Final = 40
 MAX_SAMPLE_BYTES: Final = 65_536  # of a call that is learned from; more would hold up the others
+UNRECORDED: Final = 0  # the ticket of a call that there was no room to write down
 NOTHING: Final = Usage(source="none")
 
 
-class Account:
+class Account(LedgerRecord):
     """One attempt. usage: what the vendor has reported so far. text_bytes: of generated text seen so far."""
 
-    __slots__ = ("_accounts", "_call", "_terms", "is_open", "record", "text_bytes", "usage")
+    __slots__ = ("_accounts", "_call", "_terms", "is_open", "text_bytes", "usage")
 
-    def __init__(self, accounts: Accounts, call: Call, terms: Terms, record: LedgerRecord) -> None:
+    def __init__(self, accounts: Accounts, call: Call, terms: Terms) -> None:
         self._accounts = accounts
         self._call = call
         self._terms = terms
-        self.record = record
+        self.place = terms.place
+        self.request_id = call.request_id
+        self.client_request_id = call.client_request_id
+        self.is_stream = call.stream
+        self.worst_nanodollars = terms.worst(call)
+        self.first_byte_ms = NEVER
         self.is_open = True
         self.usage: Usage | None = None
         self.text_bytes = 0
-
-    @property
-    def cost_nanodollars(self) -> int:
-        """What it cost, once it is closed."""
-        return self.record.cost_nanodollars
 
     def synced(self) -> Awaitable[None]:
         """What was written down is where the operator wants it: on the disk, if so set."""
@@ -58,22 +59,16 @@ class Account:
 
     def note_first_byte(self) -> None:
         """The vendor has begun to answer."""
-        if self.record.first_byte_ms == NEVER:
-            self.record.first_byte_ms = self._accounts.elapsed_ms(self.record)
+        if self.first_byte_ms == NEVER:
+            self.first_byte_ms = self._accounts.since(self.started_at_ms)
 
     def settle(self, usage: Usage | None, body: bytes = b"") -> None:
         """The answer is whole. usage: as reported, None = estimate it, from the body where there is one."""
         if not self.is_open:
             return
         accounts = self._accounts
-        is_small = len(body) + len(self._call.body) <= MAX_SAMPLE_BYTES
-        if usage is None or (accounts.estimator.wants_sample() and is_small):
-            if body:
-                self.text_bytes = accounts.estimator.output_text_bytes(body)
-            if usage is None:
-                usage = self._estimate()
-            else:
-                accounts.learn(self._terms.family, self._call.payload, usage, self.text_bytes)
+        if usage is None or accounts.estimator.wants_sample():
+            usage = self._compared(usage, body)
         self._close("ok", usage)
 
     def fail(self, failure: ProviderError) -> None:
@@ -89,8 +84,20 @@ class Account:
     def abandon(self, *, is_sent: bool) -> None:
         """Nobody waits for the answer any more. is_sent: may the vendor have seen the request?"""
         if self.is_open:
-            usage = self.usage or (self._estimate() if is_sent else NOTHING)
-            self._close("client_gone", usage)
+            self._close("client_gone", self.usage or (self._estimate() if is_sent else NOTHING))
+
+    def _compared(self, usage: Usage | None, body: bytes) -> Usage:
+        """An estimate where nothing is reported; else the text teaches what a token is."""
+        estimator = self._accounts.estimator
+        if usage is None:
+            if body:
+                self.text_bytes = estimator.output_text_bytes(body)
+            return self._estimate()
+        if len(body) + len(self._call.body) <= MAX_SAMPLE_BYTES:
+            if body:
+                self.text_bytes = estimator.output_text_bytes(body)
+            self._accounts.learn(self._terms.family, self._call.payload, usage, self.text_bytes)
+        return usage
 
     def _estimate(self) -> Usage:
         estimator, family = self._accounts.estimator, self._terms.family
@@ -102,28 +109,14 @@ class Account:
 
     def _close(self, status: str, usage: Usage) -> None:
         self.is_open = False
-        record = self.record
-        record.status = status
-        record.usage_source = usage.source
-        record.input_tokens = usage.input_tokens
-        record.output_tokens = usage.output_tokens
-        record.cached_tokens = usage.cached_tokens
-        record.cache_write_tokens = usage.cache_write_tokens
-        record.reasoning_tokens = usage.reasoning_tokens
-        record.audio_tokens = usage.audio_input_tokens + usage.audio_output_tokens
+        self.status = status
+        self.used = usage
         price = self._terms.price
-        charge = 0 if price is None or usage is NOTHING else cost(price, usage)
-        record.cost_nanodollars = charge
-        record.total_ms = self._accounts.elapsed_ms(record)
-        is_usual = (
-            charge <= record.worst_nanodollars
-            and not usage.variant
-            and usage.cost_nanodollars is None
-            and not usage.is_unclear
-            and not usage.has_rare_parts
-        )
-        record.details = "" if is_usual else details(usage, record)
-        self._accounts.close(record)
+        self.cost_nanodollars = charge = 0 if price is None or usage is NOTHING else cost(price, usage)
+        self.total_ms = self._accounts.since(self.started_at_ms)
+        is_usual = charge <= self.worst_nanodollars and not usage.has_rare_parts
+        self.details = "" if is_usual else details(usage, self)
+        self._accounts.close(self)
 
 
 class Accounts:
@@ -157,24 +150,17 @@ class Accounts:
         if terms.price is None and key.budget_nanodollars is not None:
             raise Refused("model_not_priced", f"The model '{call.model}' has no price.", param="model")
         now = self._clock()
-        record = LedgerRecord(
-            terms.place,
-            call.request_id,
-            attempt,
-            call.stream,
-            key.id,
-            self._windows.start(key.budget_period, key.spend_reset_at, now),
-            terms.worst(call),
-            int(now * 1000),
-            call.client_request_id,
-        )
+        account = Account(self, call, terms)
+        account.key_id = key.id
+        account.attempt = attempt
+        account.window = self._windows.start(key.budget_period, key.spend_reset_at, now)
+        account.started_at_ms = int(now * 1000)
         try:
-            self._journal.begin(record)
+            self._journal.begin(account)
         except LedgerFull:
             if self._is_required or key.budget_nanodollars is not None:
                 raise
-            record.ticket = 0
-        account = Account(self, call, terms, record)
+            account.ticket = UNRECORDED
         if self._sync is not None:
             try:
                 await self._sync()
@@ -188,14 +174,15 @@ class Accounts:
         if self._sync is not None:
             await self._sync()
 
-    def close(self, record: LedgerRecord) -> None:
+    def close(self, account: Account) -> None:
         """Write down what came of it."""
-        if record.ticket:
-            self._journal.settle(record)
+        if account.ticket != UNRECORDED:
+            self._journal.settle(account)
 
-    def elapsed_ms(self, record: LedgerRecord) -> int:
-        """Since the attempt began; the clock may have been set back meanwhile."""
-        return max(0, int(self._clock() * 1000) - record.started_at_ms)
+    def since(self, at_ms: int) -> int:
+        """Milliseconds since then; the clock may have been set back meanwhile."""
+        elapsed = int(self._clock() * 1000) - at_ms
+        return elapsed if elapsed > 0 else 0
 
     def learn(self, family: str, payload: dict[str, Any], usage: Usage, text_bytes: int) -> None:
         """From one answer: how many bytes of text a token is in this family of models."""

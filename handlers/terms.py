@@ -13,7 +13,7 @@ from providers.estimate import Estimator
 from providers.price_list import PriceList, Served
 from providers.pricing import Price, Rates, Tariff
 from providers.router import Router
-from providers.types import EMBEDDINGS, Call, Target
+from providers.types import CHAT, EMBEDDINGS, Call, Target
 from store.types import Place
 
 MAX_TERMS: Final = 4096  # then forgotten all at once: clients may choose names
@@ -47,11 +47,10 @@ class Terms:
 def output_bound(call: Call, max_output: int) -> int:
     """Tokens that all answers of a call may have together. max_output: of one, if the call names no cap."""
     payload = call.payload
-    cap: int = payload.get("max_completion_tokens") or 0
-    old = payload.get("max_tokens")
-    if old and old > cap:
-        cap = old
-    if "n" in payload or "best_of" in payload or "prompt" in payload:
+    cap: int = payload.get("max_tokens") or 0
+    if "max_completion_tokens" in payload:
+        cap = max(cap, payload["max_completion_tokens"] or 0)
+    if "n" in payload or call.operation != CHAT:
         return (cap or max_output) * _answers(payload)
     return cap or max_output
 

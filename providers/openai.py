@@ -221,8 +221,9 @@ class OpenAIAdapter(Adapter):
 
     def usage_of(self, event: dict[str, Any]) -> Usage | None:
         """What a whole answer, or an event of a stream, says was used."""
-        used = self.usage(event.get("usage"))
-        if used is not None and "service_tier" in event:
+        reported = event.get("usage")
+        used = usage.from_openai(reported, reasoning_is_beside=self.vendor.reasoning_is_beside)
+        if event.get("service_tier", "default") != "default" and used is not None:
             used.variant = usage.variant_of(event)
         return used
 

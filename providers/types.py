@@ -181,7 +181,10 @@ class Usage:
     def has_rare_parts(self) -> bool:
         """Is there anything in it that most answers never have?"""
         return bool(
-            self.cache_write_1h_tokens
+            self.variant
+            or self.cost_nanodollars is not None
+            or self.is_unclear
+            or self.cache_write_1h_tokens
             or self.cached_audio_tokens
             or self.image_input_tokens
             or self.image_output_tokens

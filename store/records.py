@@ -31,10 +31,6 @@ MAX_SETTLE_BYTES: Final = FRAME.size + SETTLE_HEAD.size + MAX_DETAIL_BYTES
 MOST: Final = 0xFFFFFFFF  # more of a token no provider can mean; as milliseconds it stands for "never"
 MOST_MONEY: Final = 2**53 - 1  # nine million dollars; a Redis script counts no further
 
-COUNTS: Final = (
-    "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
-    "audio_tokens", "first_byte_ms", "total_ms",
-)  # fmt: skip
 LOST_PLACE: Final = Place("unknown", "unknown", "unknown", "unknown", "lost", "")  # its record is damaged
 STATUSES: Final = ("ok", "error", "timeout", "client_gone", "lost")
 SOURCES: Final = ("reported", "estimated", "none", "lease", "corrected")
@@ -69,40 +65,53 @@ def open_record(record: LedgerRecord) -> bytes:
 
 def settle_record(record: LedgerRecord) -> bytes:
     """Before the last byte goes down: what was used and what it costs."""
+    used = record.used
     try:
-        body = _settle_body(record)
+        body = SETTLE_HEAD.pack(
+            SETTLE,
+            record.ticket,
+            STATUS_NUMBERS[record.status],
+            SOURCE_NUMBERS[used.source],
+            used.input_tokens,
+            used.output_tokens,
+            used.cached_tokens,
+            used.cache_write_tokens,
+            used.reasoning_tokens,
+            used.audio_input_tokens + used.audio_output_tokens,
+            record.cost_nanodollars,
+            record.first_byte_ms,
+            record.total_ms,
+        )
     except struct.error:
-        _bound(record)
-        body = _settle_body(record)
+        return _bounded_settle_record(record)
     if record.details:
         details = record.details.encode()
         body += details if len(details) <= MAX_DETAIL_BYTES else b""
     return FRAME.pack(len(body), crc32(body)) + body
 
 
-def _settle_body(record: LedgerRecord) -> bytes:
-    return SETTLE_HEAD.pack(
+def _bounded_settle_record(record: LedgerRecord) -> bytes:
+    """No provider means more than this, and more can be written nowhere."""
+    used = record.used
+    counts = (
+        used.input_tokens,
+        used.output_tokens,
+        used.cached_tokens,
+        used.cache_write_tokens,
+        used.reasoning_tokens,
+        used.audio_input_tokens + used.audio_output_tokens,
+    )
+    body = SETTLE_HEAD.pack(
         SETTLE,
         record.ticket,
         STATUS_NUMBERS[record.status],
-        SOURCE_NUMBERS[record.usage_source],
-        record.input_tokens,
-        record.output_tokens,
-        record.cached_tokens,
-        record.cache_write_tokens,
-        record.reasoning_tokens,
-        record.audio_tokens,
-        record.cost_nanodollars,
-        record.first_byte_ms,
-        record.total_ms,
+        SOURCE_NUMBERS[used.source],
+        *(max(0, min(count, MOST)) for count in counts),
+        max(0, min(record.cost_nanodollars, MOST_MONEY)),
+        max(0, min(record.first_byte_ms, MOST)),
+        max(0, min(record.total_ms, MOST)),
     )
-
-
-def _bound(record: LedgerRecord) -> None:
-    """No provider means more than this, and more can be written nowhere."""
-    for name in COUNTS:
-        setattr(record, name, max(0, min(getattr(record, name), MOST)))
-    record.cost_nanodollars = max(0, min(record.cost_nanodollars, MOST_MONEY))
+    return FRAME.pack(len(body), crc32(body)) + body
 
 
 def bodies(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes | None]]:

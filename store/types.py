@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 NEVER: Final = 0xFFFFFFFF
 
@@ -63,14 +63,32 @@ class Place:
         )
 
 
-@dataclass(slots=True)
+class Tokens(Protocol):
+    """What was used, in OpenAI's accounting: what follows the first two is a part of its side."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    audio_input_tokens: int
+    audio_output_tokens: int
+    source: str
+
+
 class LedgerRecord:
-    """One attempt at a provider, as it is written down: first what is known before it is sent, then the rest.
+    """One attempt at a provider, as it is written down: the first part before it is sent, then the rest.
 
     window: when the key's budget window of the admission began, Unix seconds. ticket: the journal's own
-    number. The words of status and usage_source are those of `store/records.py`. first_byte_ms and total_ms
+    number. The words of status and usage.source are those of `store/records.py`. first_byte_ms and total_ms
     count from the start; NEVER where no byte came. details: a JSON object of what is rare, or empty.
     """
+
+    __slots__ = (
+        "attempt", "client_request_id", "is_stream", "key_id", "place", "request_id", "started_at_ms",
+        "ticket", "window", "worst_nanodollars",
+        "cost_nanodollars", "details", "first_byte_ms", "status", "total_ms", "used",
+    )  # fmt: skip
 
     place: Place
     request_id: str
@@ -81,20 +99,14 @@ class LedgerRecord:
     worst_nanodollars: int
     started_at_ms: int
     client_request_id: str
-    first_byte_ms: int = NEVER
+    ticket: int
 
-    ticket: int = field(init=False, repr=False)
-    status: str = field(init=False, repr=False)
-    usage_source: str = field(init=False, repr=False)
-    input_tokens: int = field(init=False, repr=False)
-    output_tokens: int = field(init=False, repr=False)
-    cached_tokens: int = field(init=False, repr=False)
-    cache_write_tokens: int = field(init=False, repr=False)
-    reasoning_tokens: int = field(init=False, repr=False)
-    audio_tokens: int = field(init=False, repr=False)
-    cost_nanodollars: int = field(init=False, repr=False)
-    total_ms: int = field(init=False, repr=False)
-    details: str = field(init=False, repr=False)
+    status: str
+    used: Tokens
+    cost_nanodollars: int
+    first_byte_ms: int
+    total_ms: int
+    details: str
 
 
 class LedgerRow(NamedTuple):

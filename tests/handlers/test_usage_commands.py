@@ -38,7 +38,7 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
                 request_id=f"{now + number:012x}{'cd' * 5}{number:08x}",
             )
             mover.journal.begin(record)
-            mover.journal.settle(ended(record, cost, usage_source=source))
+            mover.journal.settle(ended(record, cost, source=source))
     return line
 
 

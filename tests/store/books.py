@@ -6,12 +6,13 @@ import contextlib
 import itertools
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from store.database import prepare
 from store.mover import Books, Mover
-from store.types import LedgerRecord, Place
+from store.types import NEVER, LedgerRecord, Place
 from store.usage import VERIFY
 
 PLACE = Place("gpt-4o", "openai", "gpt-4o-2024-08-06", "chat", "test 1", '{"input": 1}')
@@ -22,24 +23,43 @@ def place(model: str = "gpt-4o", price: str = '{"input": 1}') -> Place:
     return Place(model, "openai", model, "chat", "test 1" if price else "unpriced", price)
 
 
+@dataclass
+class Used:
+    input_tokens: int = 10
+    output_tokens: int = 5
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    source: str = "reported"
+
+
 def opened(where: Place = PLACE, key_id: int = 7, **fields: Any) -> LedgerRecord:
     """A call of the year 2026 that has not been written down yet."""
     number = next(_numbers)
-    started = fields.pop("started_at_ms", 1_790_000_000_000 + number)
-    request_id = fields.pop("request_id", f"{started:012x}{'ab' * 5}{number:08x}")
-    return LedgerRecord(where, request_id, 0, False, key_id, 0, 999, started, fields.pop("client_id", ""))
+    record = LedgerRecord()
+    record.place = where
+    record.key_id = key_id
+    record.started_at_ms = fields.pop("started_at_ms", 1_790_000_000_000 + number)
+    record.request_id = f"{record.started_at_ms:012x}{'ab' * 5}{number:08x}"
+    record.attempt = record.window = 0
+    record.is_stream = False
+    record.worst_nanodollars = 999
+    record.client_request_id = ""
+    record.first_byte_ms = NEVER
+    for name, value in fields.items():
+        setattr(record, name, value)
+    return record
 
 
 def ended(record: LedgerRecord, cost: int = 100, **fields: Any) -> LedgerRecord:
-    """What came of it."""
+    """What came of it. fields: of the record, or of what was used."""
     record.status = fields.pop("status", "ok")
-    record.usage_source = fields.pop("usage_source", "reported")
-    record.input_tokens, record.output_tokens, record.cost_nanodollars = 10, 5, cost
-    record.cached_tokens = record.cache_write_tokens = record.reasoning_tokens = record.audio_tokens = 0
-    record.total_ms = 12
-    record.details = ""
-    for name, value in fields.items():
-        setattr(record, name, value)
+    record.cost_nanodollars = cost
+    record.total_ms = fields.pop("total_ms", 12)
+    record.details = fields.pop("details", "")
+    record.used = Used(**fields)
     return record
 
 

@@ -271,9 +271,7 @@ def test_no_room_for_the_next_segment_refuses_calls_and_settles_those_that_began
 def test_an_absurd_count_is_bounded_and_not_fatal(tmp_path: Path) -> None:
     books = make_data_dir(tmp_path)
     with kept(books) as mover:
-        record = ended(begun(mover, opened()), 10**40)
-        record.input_tokens = 10**30
-        record.total_ms = -5
+        record = ended(begun(mover, opened()), 10**40, input_tokens=10**30, total_ms=-5)
         mover.journal.settle(record)
     found = rows(books, "input_tokens, cost_nanodollars, total_ms")
     assert found == [(2**32 - 1, 2**53 - 1, 0)]
