@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from handlers.errors import Refused
@@ -27,6 +28,17 @@ MAX_VARIANT: Final = 40
 MAX_SAMPLE_BYTES: Final = 65_536  # of a call that is learned from; more would hold up the others
 UNRECORDED: Final = 0  # the ticket of a call that there was no room to write down
 NOTHING: Final = Usage(source="none")
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try of a call at one target. number: from 0; deadline: of the call, in the event loop's time."""
+
+    call: Call
+    key: ApiKey
+    target: Target
+    number: int
+    deadline: float
 
 
 class Account(LedgerRecord):
@@ -48,9 +60,10 @@ class Account(LedgerRecord):
         self.usage: Usage | None = None
         self.text_bytes = 0
 
-    def synced(self) -> Awaitable[None]:
-        """What was written down is where the operator wants it: on the disk, if so set."""
-        return self._accounts.synced()
+    @property
+    def sync(self) -> Callable[[], Awaitable[None]] | None:
+        """Waits until what was written down is on the disk; None where nobody has to wait for that."""
+        return self._accounts.sync
 
     def price(self, usage: Usage) -> int:
         """What this usage costs at the account's terms, in nano-dollars."""
@@ -140,19 +153,40 @@ class Accounts:
         self._terms = terms
         self._clock = clock
         self._is_required = is_required
-        self._sync = sync
         self._windows = Windows()
         self.estimator = estimator
+        self.sync = sync
 
-    async def open(self, call: Call, key: ApiKey, target: Target, attempt: int) -> Account:
-        """Write down that the attempt begins. Raises LedgerFull, Refused(`model_not_priced`)."""
-        terms = self._terms.find(call, target) or await self._terms.learn(call, target)
+    def open(self, attempt: Attempt) -> Account | None:
+        """Write down that it begins; None where that takes time: then `open_slowly`.
+
+        Raises LedgerFull, Refused(`model_not_priced`).
+        """
+        terms = self._terms.find(attempt.call, attempt.target)
+        return None if terms is None or self.sync is not None else self._begin(attempt, terms)
+
+    async def open_slowly(self, attempt: Attempt) -> Account:
+        """As `open`, looking up the price first, waiting for the disk afterwards."""
+        call, target = attempt.call, attempt.target
+        account = self._begin(
+            attempt, self._terms.find(call, target) or await self._terms.learn(call, target)
+        )
+        if self.sync is not None:
+            try:
+                await self.sync()
+            except BaseException:
+                account.abandon(is_sent=False)
+                raise
+        return account
+
+    def _begin(self, attempt: Attempt, terms: Terms) -> Account:
+        call, key = attempt.call, attempt.key
         if terms.price is None and key.budget_nanodollars is not None:
             raise Refused("model_not_priced", f"The model '{call.model}' has no price.", param="model")
         now = self._clock()
         account = Account(self, call, terms)
         account.key_id = key.id
-        account.attempt = attempt
+        account.attempt = attempt.number
         account.window = self._windows.start(key.budget_period, key.spend_reset_at, now)
         account.started_at_ms = int(now * 1000)
         try:
@@ -161,18 +195,7 @@ class Accounts:
             if self._is_required or key.budget_nanodollars is not None:
                 raise
             account.ticket = UNRECORDED
-        if self._sync is not None:
-            try:
-                await self._sync()
-            except BaseException:
-                account.abandon(is_sent=False)
-                raise
         return account
-
-    async def synced(self) -> None:
-        """Return when what was written down is where the operator wants it to be."""
-        if self._sync is not None:
-            await self._sync()
 
     def close(self, account: Account) -> None:
         """Write down what came of it."""

@@ -76,7 +76,8 @@ class Stream:
                 self._response.finish()
                 self._account.text_bytes = decoder.text_bytes
                 self._account.settle(self._account.usage)
-                await self._account.synced()
+                if self._account.sync is not None:
+                    await self._account.sync()
             if chunks:
                 return chunks
         return []
@@ -124,7 +125,8 @@ class LocalStream(Stream):
         self._ahead = next(self._source, None)
         if self._ahead is None:
             self._account.settle(self._account.usage)
-            await self._account.synced()
+            if self._account.sync is not None:
+                await self._account.sync()
         return [chunk]
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from handlers.accounting import Accounts
+from handlers.accounting import Accounts, Attempt
 from handlers.answering import LocalStream, Stream
 from handlers.errors import Refused
 from providers.adapter import Codec
@@ -39,17 +39,6 @@ class Answered:
     reply: Reply
     cost_nanodollars: int
     dropped: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One try of a call at one target. number: from 0; deadline: of the call, in the event loop's time."""
-
-    call: Call
-    key: ApiKey
-    target: Target
-    number: int
-    deadline: float
 
 
 class Relay:
@@ -117,7 +106,7 @@ class Relay:
             return await self._answer_locally(attempt)
         codec = self._codec(call, target)
         request = codec.encode(call, target)
-        account = await self._accounts.open(call, attempt.key, target, attempt.number)
+        account = self._accounts.open(attempt) or await self._accounts.open_slowly(attempt)
         try:
             response = await self._transport.send(request, target.timeouts, attempt.deadline)
             try:
@@ -134,19 +123,21 @@ class Relay:
         except BaseException:
             account.abandon(is_sent=request.is_sent)
             raise
-        await self._accounts.synced()
+        if self._accounts.sync is not None:
+            await self._accounts.sync()
         return Answered(reply, account.cost_nanodollars, request.dropped)
 
     async def _answer_locally(self, attempt: Attempt) -> Answered:
         call, target = attempt.call, attempt.target
-        account = await self._accounts.open(call, attempt.key, target, attempt.number)
+        account = self._accounts.open(attempt) or await self._accounts.open_slowly(attempt)
         try:
             reply = target.adapter.answer(call)
             account.settle(reply.usage, reply.body)
         except BaseException:
             account.abandon(is_sent=False)
             raise
-        await self._accounts.synced()
+        if self._accounts.sync is not None:
+            await self._accounts.sync()
         return Answered(reply, account.cost_nanodollars)
 
     async def _open_at(self, attempt: Attempt) -> Stream:
@@ -156,7 +147,7 @@ class Relay:
             return await self._open_locally(attempt)
         codec = self._codec(call, target)
         request = codec.encode(call, target)
-        account = await self._accounts.open(call, attempt.key, target, attempt.number)
+        account = self._accounts.open(attempt) or await self._accounts.open_slowly(attempt)
         try:
             response = await self._transport.send(request, target.timeouts, attempt.deadline)
         except ProviderError as failure:
@@ -182,7 +173,7 @@ class Relay:
 
     async def _open_locally(self, attempt: Attempt) -> Stream:
         call, target = attempt.call, attempt.target
-        account = await self._accounts.open(call, attempt.key, target, attempt.number)
+        account = self._accounts.open(attempt) or await self._accounts.open_slowly(attempt)
         try:
             stream = LocalStream(account, call, target.adapter.stream(call))
             await stream.begin()

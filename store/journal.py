@@ -26,6 +26,7 @@ class Journal:
         self.spare: Segment | None = None
         self._is_always_synced = is_always_synced
         self._opened: dict[int, tuple[Place, bytes]] = {}
+        self._reserved = MAX_SETTLE_BYTES  # for the ends of what is open, and of one call more
         self._ticket = 0
         self._place_number = 0
 
@@ -36,7 +37,8 @@ class Journal:
     @property
     def is_full(self) -> bool:
         """Is there no room for another call?"""
-        return self.spare is None and not self._has_room(MAX_SETTLE_BYTES)
+        needed = self.segment.end + self._reserved + MAX_SETTLE_BYTES
+        return self.spare is None and needed > self.segment.size
 
     def begin(self, record: LedgerRecord) -> None:
         """Write down a call that is about to be sent. Raises LedgerFull: then do not send it."""
@@ -47,24 +49,23 @@ class Journal:
             self._place_number = place.number = self._place_number + 1
         self._ticket = record.ticket = self._ticket + 1
         data = open_record(record)
-        needed = data if place.defined_in == self.segment.number else place_record(place) + data
-        if not self._has_room(len(needed)):
-            self._turn_over()
+        segment = self.segment
+        needed = data if place.defined_in == segment.number else place_record(place) + data
+        if segment.end + len(needed) + self._reserved > segment.size:
+            segment = self._turn_over()
             needed = place_record(place) + data
-        self.segment.append(needed)
-        place.defined_in = self.segment.number
+        segment.append(needed)
+        place.defined_in = segment.number
         self._opened[record.ticket] = (place, data)
+        self._reserved += MAX_SETTLE_BYTES
 
     def settle(self, record: LedgerRecord) -> None:
         """Write down how a call ended."""
         self.segment.append(settle_record(record))
         del self._opened[record.ticket]
+        self._reserved -= MAX_SETTLE_BYTES
 
-    def _has_room(self, size: int) -> bool:
-        segment = self.segment
-        return segment.end + size + (len(self._opened) + 1) * MAX_SETTLE_BYTES <= segment.size
-
-    def _turn_over(self) -> None:
+    def _turn_over(self) -> Segment:
         """Go on in the spare segment, which repeats what is open: the older ones can then be given up."""
         spare = self.spare
         if spare is None:
@@ -73,7 +74,7 @@ class Journal:
         carried = b"".join(map(place_record, places.values())) + b"".join(
             data for _, data in self._opened.values()
         )
-        if spare.end + len(carried) + 2 * (len(self._opened) + 1) * MAX_SETTLE_BYTES > spare.size:
+        if spare.end + len(carried) + 2 * self._reserved > spare.size:
             raise LedgerFull("too many calls are open for the journal")
         if self._is_always_synced:
             self._sync()  # who waits for the disk waits for the new segment from here on
@@ -82,6 +83,7 @@ class Journal:
             place.defined_in = spare.number
         self.segment.following = spare
         self.segment, self.spare = spare, None
+        return spare
 
     def _sync(self) -> None:
         try:

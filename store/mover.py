@@ -120,7 +120,7 @@ class Mover:
             housekeeping_at = retention_at = 0.0
             while not self._is_stopping:
                 self._try("allocate", moving.supply)
-                if not self._try("move", moving.step):
+                if not self._try("move", moving.step) or not moving.has_a_batch:
                     self._wake.wait(PAUSE_SECONDS)
                 now = time.monotonic()
                 if now >= housekeeping_at:

@@ -34,18 +34,28 @@ class Moving:
         self._number = journal.segment.number
 
     def step(self) -> bool:
-        """Move a batch and give up what is moved; True if there is more. Raises sqlite3.Error, OSError."""
+        """Move a batch, give up a segment that is moved; True if there was anything to do.
+
+        Raises sqlite3.Error, OSError.
+        """
         segment = self._segment
         following = segment.following  # asked before `end`: a full segment's end is final
         end = min(segment.end, self._position + BATCH_BYTES)
-        if end > self._position:
+        before = self._position
+        if end > before:
             self._move(segment, end)
-        if following is None or self._position < segment.end:
-            return segment.end - self._position >= BATCH_BYTES
+            return self._position > before
+        if following is None:
+            return False
         segment.close()
         self._slot.remove(segment.number)
         self._segment, self._position = following, FIRST_POSITION
         return True
+
+    @property
+    def has_a_batch(self) -> bool:
+        """Is there so much to move that it should not wait?"""
+        return self._segment.end - self._position >= BATCH_BYTES or self._segment.following is not None
 
     def supply(self) -> None:
         """Have the next segment ready. Raises OSError where the disk has no room for it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 from zlib import crc32
 
@@ -120,27 +120,20 @@ def bodies(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
     Behind the last record are zeros in a segment that is being written, anything in a torn one. What
     cannot be read is passed over up to the next good record; without one in reach it ends there.
     """
-    at = start
-    while at + FRAME.size <= len(data):
-        body = _body_at(data, at)
-        if body is None:
+    at, size = start, len(data)
+    while at + FRAME.size <= size:
+        length, checksum = FRAME.unpack_from(data, at)
+        begin = at + FRAME.size
+        body = data[begin : begin + length] if 0 < length <= MAX_BODY_BYTES else b""
+        if body and len(body) == length and crc32(body) == checksum:
+            at = begin + length
+            yield at, body
+        else:
             found = _next_good(data, at + 1)
             if found is None:
                 return
             at = found
             yield at, None
-        else:
-            at += FRAME.size + len(body)
-            yield at, body
-
-
-def _body_at(data: bytes, at: int) -> bytes | None:
-    length, checksum = FRAME.unpack_from(data, at)
-    start = at + FRAME.size
-    if not 0 < length <= MAX_BODY_BYTES or start + length > len(data):
-        return None
-    body = data[start : start + length]
-    return body if crc32(body) == checksum else None
 
 
 def _next_good(data: bytes, start: int) -> int | None:
@@ -149,8 +142,11 @@ def _next_good(data: bytes, start: int) -> int | None:
     if not any(data[start:end]):
         return None
     for at in range(start, end):
-        if data[at + FRAME.size : at + FRAME.size + 1] in KINDS and _body_at(data, at) is not None:
-            return at
+        begin = at + FRAME.size
+        if data[begin : begin + 1] in KINDS:
+            length, checksum = FRAME.unpack_from(data, at)
+            if length <= MAX_BODY_BYTES and crc32(data[begin : begin + length]) == checksum:
+                return at
     return None
 
 
@@ -161,9 +157,9 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self._opened: dict[int, tuple[Any, ...]] = {}
+        self._opened: dict[int, tuple[tuple[Any, ...], bytes]] = {}
         self._places: dict[int, Place] = {}
-        self._settled: dict[int, tuple[Any, ...]] = {}
+        self._settled: dict[int, tuple[tuple[Any, ...], bytes]] = {}
 
     @property
     def has_open(self) -> bool:
@@ -175,7 +171,7 @@ class Reader:
         kind = body[0]
         if kind == OPEN:
             head = OPEN_HEAD.unpack_from(body)
-            self._opened[head[1]] = (*head, body[OPEN_HEAD.size :])
+            self._opened[head[1]] = (head, body[OPEN_HEAD.size :])
         elif kind == SETTLE:
             return self._settle(body)
         elif kind == PLACE:
@@ -196,44 +192,52 @@ class Reader:
 
     def lost(self) -> list[LedgerRow]:
         """The calls whose end nobody wrote down: charged at the worst that they may have cost."""
-        never = (STATUS_NUMBERS["lost"], SOURCE_NUMBERS["lease"], 0, 0, 0, 0, 0, 0)
-        return [self._row(opened, (*never, opened[8], NEVER, 0), b"") for opened in self._opened.values()]
+        status, source = STATUS_NUMBERS["lost"], SOURCE_NUMBERS["lease"]
+        return [
+            self._row(head, client_id, (SETTLE, ticket, status, source, *[0] * 6, head[8], NEVER, 0), b"")
+            for ticket, (head, client_id) in self._opened.items()
+        ]
 
     def _settle(self, body: bytes) -> LedgerRow | None:
-        _, ticket, *outcome = SETTLE_HEAD.unpack_from(body)
+        end = SETTLE_HEAD.unpack_from(body)
+        ticket = end[1]
         opened = self._opened.pop(ticket, None)
         if opened is None:
             return None  # its open record is damaged
         self._settled[ticket] = opened
-        return self._row(opened, outcome, body[SETTLE_HEAD.size :])
+        return self._row(*opened, end, body[SETTLE_HEAD.size :])
 
-    def _row(self, opened: tuple[Any, ...], outcome: Sequence[int], details: bytes) -> LedgerRow:
-        _, _, number, request_id, attempt, is_stream, key_id, window, _, started_at_ms, client_id = opened
-        status, source, *tokens, cost, first_byte_ms, total_ms = outcome
+    def _row(
+        self, head: tuple[Any, ...], client_id: bytes, end: tuple[Any, ...], details: bytes
+    ) -> LedgerRow:
+        _, _, number, request_id, attempt, is_stream, key_id, window, _, started_at_ms = head
         place = self._places.get(number, LOST_PLACE)
         if client_id:
             details = _with_client_id(details, client_id)
-        return LedgerRow._make(
-            (
-                request_id.hex(),
-                attempt,
-                key_id,
-                window,
-                place.model,
-                place.provider,
-                place.upstream_model,
-                place.endpoint,
-                is_stream,
-                STATUSES[status],
-                *tokens,
-                cost,
-                SOURCES[source],
-                place,
-                started_at_ms,
-                None if first_byte_ms == NEVER else first_byte_ms,
-                total_ms,
-                details.decode("utf-8", "replace") or None,
-            )
+        return LedgerRow(
+            request_id.hex(),
+            attempt,
+            key_id,
+            window,
+            place.model,
+            place.provider,
+            place.upstream_model,
+            place.endpoint,
+            is_stream,
+            STATUSES[end[2]],
+            end[4],
+            end[5],
+            end[6],
+            end[7],
+            end[8],
+            end[9],
+            end[10],
+            SOURCES[end[3]],
+            place,
+            started_at_ms,
+            None if end[11] == NEVER else end[11],
+            end[12],
+            details.decode("utf-8", "replace") if details else None,
         )
 
 

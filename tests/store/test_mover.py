@@ -14,6 +14,7 @@ import pytest
 
 from store.errors import DataDirectoryTaken, LedgerFull
 from store.mover import Books, Mover
+from store.segments import SEGMENT_BYTES
 from store.types import LedgerRecord
 from tests.store.books import connected, differences, ended, kept, make_data_dir, opened, place, rows
 
@@ -48,6 +49,15 @@ def test_what_was_settled_is_in_the_ledger_after_a_stop(tmp_path: Path) -> None:
             mover.journal.settle(ended(begun(mover, opened()), cost))
     assert [row[1:] for row in rows(books)] == [("ok", 1), ("ok", 2), ("ok", 3)]
     assert differences(books) == []
+    assert list((tmp_path / "journal" / "0").glob("*.log")) == []
+
+
+def test_a_stop_moves_more_than_one_batch(tmp_path: Path) -> None:
+    books = make_data_dir(tmp_path, segment_bytes=SEGMENT_BYTES)
+    with kept(books) as mover:
+        for _ in range(7000):
+            mover.journal.settle(ended(begun(mover, opened())))
+    assert len(rows(books)) == 7000
     assert list((tmp_path / "journal" / "0").glob("*.log")) == []
 
 
