@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from handlers.errors import Refused
@@ -28,17 +27,6 @@ MAX_VARIANT: Final = 40
 MAX_SAMPLE_BYTES: Final = 65_536  # of a call that is learned from; more would hold up the others
 UNRECORDED: Final = 0  # the ticket of a call that there was no room to write down
 NOTHING: Final = Usage(source="none")
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One try of a call at one target. number: from 0; deadline: of the call, in the event loop's time."""
-
-    call: Call
-    key: ApiKey
-    target: Target
-    number: int
-    deadline: float
 
 
 class Account(LedgerRecord):
@@ -157,20 +145,18 @@ class Accounts:
         self.estimator = estimator
         self.sync = sync
 
-    def open(self, attempt: Attempt) -> Account | None:
-        """Write down that it begins; None where that takes time: then `open_slowly`.
+    def open(self, call: Call, key: ApiKey, target: Target, number: int) -> Account | None:
+        """Write down that an attempt begins, the first is 0; None where that takes time: then `open_slowly`.
 
         Raises LedgerFull, Refused(`model_not_priced`).
         """
-        terms = self._terms.find(attempt.call, attempt.target)
-        return None if terms is None or self.sync is not None else self._begin(attempt, terms)
+        terms = self._terms.find(call, target)
+        return None if terms is None or self.sync is not None else self._begin(call, key, terms, number)
 
-    async def open_slowly(self, attempt: Attempt) -> Account:
+    async def open_slowly(self, call: Call, key: ApiKey, target: Target, number: int) -> Account:
         """As `open`, looking up the price first, waiting for the disk afterwards."""
-        call, target = attempt.call, attempt.target
-        account = self._begin(
-            attempt, self._terms.find(call, target) or await self._terms.learn(call, target)
-        )
+        terms = self._terms.find(call, target) or await self._terms.learn(call, target)
+        account = self._begin(call, key, terms, number)
         if self.sync is not None:
             try:
                 await self.sync()
@@ -179,14 +165,13 @@ class Accounts:
                 raise
         return account
 
-    def _begin(self, attempt: Attempt, terms: Terms) -> Account:
-        call, key = attempt.call, attempt.key
+    def _begin(self, call: Call, key: ApiKey, terms: Terms, number: int) -> Account:
         if terms.price is None and key.budget_nanodollars is not None:
             raise Refused("model_not_priced", f"The model '{call.model}' has no price.", param="model")
         now = self._clock()
         account = Account(self, call, terms)
         account.key_id = key.id
-        account.attempt = attempt.number
+        account.attempt = number
         account.window = self._windows.start(key.budget_period, key.spend_reset_at, now)
         account.started_at_ms = int(now * 1000)
         try:

@@ -12,7 +12,7 @@ from time import time
 from typing import Final
 
 from handlers import stream
-from handlers.answering import usd
+from handlers.answering import NANODOLLARS
 from handlers.errors import Refused
 from handlers.exchange import JSON, Exchange
 from handlers.payload import is_verbatim, parse
@@ -23,6 +23,7 @@ from store.keyring import Keyring
 from store.types import ApiKey
 
 BEARER: Final = b"Bearer sk-"
+COST: Final = JSON + b"X-Rooya-Cost-USD: %d.%09d\r\n"
 MAX_CLIENT_ID: Final = 128  # of a client's own request id, what is noted of it
 
 
@@ -80,11 +81,9 @@ class Inference:
             await self._stream(exchange, call, key)
         else:
             answered = await self._relay.fetch(call, key)
-            headers = b"%bX-Rooya-Cost-USD: %b\r\n%b" % (
-                JSON,
-                usd(answered.cost_nanodollars).encode(),
-                _dropped_field(answered.dropped),
-            )
+            headers = COST % divmod(answered.cost_nanodollars, NANODOLLARS)
+            if answered.dropped:
+                headers += _dropped_field(answered.dropped)
             exchange.respond(200, answered.reply.body, headers)
 
     async def _stream(self, exchange: Exchange, call: Call, key: ApiKey) -> None:

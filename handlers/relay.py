@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from handlers.accounting import Accounts, Attempt
+from handlers.accounting import Accounts
 from handlers.answering import LocalStream, Stream
 from handlers.errors import Refused
 from providers.adapter import Codec
@@ -79,7 +79,7 @@ class Relay:
         self,
         call: Call,
         key: ApiKey,
-        attempt: Callable[[Attempt], Awaitable[Served]],
+        attempt: Callable[[Call, ApiKey, Target, int, float], Awaitable[Served]],
         seconds: float,
     ) -> Served:
         if key.models is not None and call.model not in key.models:
@@ -89,7 +89,7 @@ class Relay:
         at = 0
         for number in range(self._patience.retries + 1):
             try:
-                return await attempt(Attempt(call, key, targets[at], number, deadline))
+                return await attempt(call, key, targets[at], number, deadline)
             except ProviderError as failure:
                 if not failure.is_learned:
                     at += 1
@@ -99,16 +99,20 @@ class Relay:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _fetch_from(self, attempt: Attempt) -> Answered:
-        call, target = attempt.call, attempt.target
+    async def _fetch_from(
+        self, call: Call, key: ApiKey, target: Target, number: int, deadline: float
+    ) -> Answered:
         adapter = target.adapter
         if adapter.local:
-            return await self._answer_locally(attempt)
+            return await self._answer_locally(call, key, target, number)
         codec = self._codec(call, target)
         request = codec.encode(call, target)
-        account = self._accounts.open(attempt) or await self._accounts.open_slowly(attempt)
+        accounts = self._accounts
+        account = accounts.open(call, key, target, number)
+        if account is None:
+            account = await accounts.open_slowly(call, key, target, number)
         try:
-            response = await self._transport.send(request, target.timeouts, attempt.deadline)
+            response = await self._transport.send(request, target.timeouts, deadline)
             try:
                 body = await response.read()
             finally:
@@ -123,33 +127,37 @@ class Relay:
         except BaseException:
             account.abandon(is_sent=request.is_sent)
             raise
-        if self._accounts.sync is not None:
-            await self._accounts.sync()
+        if accounts.sync is not None:
+            await accounts.sync()
         return Answered(reply, account.cost_nanodollars, request.dropped)
 
-    async def _answer_locally(self, attempt: Attempt) -> Answered:
-        call, target = attempt.call, attempt.target
-        account = self._accounts.open(attempt) or await self._accounts.open_slowly(attempt)
+    async def _answer_locally(self, call: Call, key: ApiKey, target: Target, number: int) -> Answered:
+        accounts = self._accounts
+        account = accounts.open(call, key, target, number)
+        if account is None:
+            account = await accounts.open_slowly(call, key, target, number)
         try:
             reply = target.adapter.answer(call)
             account.settle(reply.usage, reply.body)
         except BaseException:
             account.abandon(is_sent=False)
             raise
-        if self._accounts.sync is not None:
-            await self._accounts.sync()
+        if accounts.sync is not None:
+            await accounts.sync()
         return Answered(reply, account.cost_nanodollars)
 
-    async def _open_at(self, attempt: Attempt) -> Stream:
-        call, target = attempt.call, attempt.target
+    async def _open_at(self, call: Call, key: ApiKey, target: Target, number: int, deadline: float) -> Stream:
         adapter = target.adapter
         if adapter.local:
-            return await self._open_locally(attempt)
+            return await self._open_locally(call, key, target, number)
         codec = self._codec(call, target)
         request = codec.encode(call, target)
-        account = self._accounts.open(attempt) or await self._accounts.open_slowly(attempt)
+        accounts = self._accounts
+        account = accounts.open(call, key, target, number)
+        if account is None:
+            account = await accounts.open_slowly(call, key, target, number)
         try:
-            response = await self._transport.send(request, target.timeouts, attempt.deadline)
+            response = await self._transport.send(request, target.timeouts, deadline)
         except ProviderError as failure:
             account.fail(failure)
             raise
@@ -171,9 +179,11 @@ class Relay:
             raise
         return stream
 
-    async def _open_locally(self, attempt: Attempt) -> Stream:
-        call, target = attempt.call, attempt.target
-        account = self._accounts.open(attempt) or await self._accounts.open_slowly(attempt)
+    async def _open_locally(self, call: Call, key: ApiKey, target: Target, number: int) -> Stream:
+        accounts = self._accounts
+        account = accounts.open(call, key, target, number)
+        if account is None:
+            account = await accounts.open_slowly(call, key, target, number)
         try:
             stream = LocalStream(account, call, target.adapter.stream(call))
             await stream.begin()

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from handlers.accounting import Accounts, Attempt
+from handlers.accounting import Accounts
 from handlers.terms import TermsBook
 from providers import loader
 from providers.estimate import Estimator
@@ -60,12 +60,10 @@ async def spend(mover: Mover, calls: int) -> int:
     made = [make_call(number) for number in range(calls)]
     spent = 0
     for at in range(0, calls, TURN):
-        batch = [
-            (Attempt(call, KEY, target, 0, 0), codec.decode(call, ANSWER)) for call in made[at : at + TURN]
-        ]
+        batch = [(call, codec.decode(call, ANSWER)) for call in made[at : at + TURN]]
         started = time.thread_time_ns()
-        for attempt, reply in batch:
-            account = accounts.open(attempt) or await accounts.open_slowly(attempt)
+        for call, reply in batch:
+            account = accounts.open(call, KEY, target, 0) or await accounts.open_slowly(call, KEY, target, 0)
             account.settle(reply.usage, ANSWER)
         spent += time.thread_time_ns() - started
         await asyncio.sleep(0.002)
