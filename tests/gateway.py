@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,29 +47,26 @@ class Gateway:
         *,
         environ: dict[str, str] | None = None,
         unix: Path | None = None,
+        program: Sequence[str] = (sys.executable, "-c", SERVE_AT_DEBUG, str(ROOT)),
     ) -> None:
         self.directory = directory
         self.data_dir = directory / "data"
         self.port = free_port()
         self.log = directory / "gateway.log"
         self.unix = unix
+        self._program = program
         self._config: list[str] = []
         if toml:
             (directory / "gateway.toml").write_text(toml)
             self._config = ["--config", str(directory / "gateway.toml")]
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(directory), **(environ or {})}
+        self.key = ""  # of one's own, or made at the start
         self.secrets = {CONTENT, VENDOR_SECRET, *(environ or {}).values()}
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    SERVE_AT_DEBUG,
-                    str(ROOT),
-                    *self._words("serve", "--port", str(self.port)),
-                ],
+                [*self._program, *self._words("serve", "--port", str(self.port))],
                 cwd=self.directory,
                 env=self._environ,
                 stdout=log,
@@ -78,7 +76,8 @@ class Gateway:
         while not self._is_up():
             assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
             time.sleep(0.02)
-        self.key = self.run("keys", "create", "--name", "test")["key"]
+        if not self.key:
+            self.key = self.run("keys", "create", "--name", "test")["key"]
         return self
 
     def __exit__(self, *_: object) -> None:
