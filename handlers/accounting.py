@@ -54,9 +54,9 @@ class Account(LedgerRecord):
         return self._accounts.sync
 
     def price(self, usage: Usage) -> int:
-        """What this usage costs at the account's terms, in nano-dollars."""
+        """What this usage costs at the account's terms, in nano-dollars; the vendor's own word goes first."""
         price = self._terms.price
-        return 0 if price is None else cost(price, usage)
+        return (usage.cost_nanodollars or 0) if price is None else cost(price, usage)
 
     def note_first_byte(self) -> None:
         """The vendor has begun to answer."""
@@ -112,8 +112,7 @@ class Account(LedgerRecord):
         self.is_open = False
         self.status = status
         self.used = usage
-        price = self._terms.price
-        self.cost_nanodollars = charge = 0 if price is None or usage is NOTHING else cost(price, usage)
+        self.cost_nanodollars = charge = 0 if usage is NOTHING else self.price(usage)
         self.total_ms = self._accounts.since(self.started_at_ms)
         is_usual = charge <= self.worst_nanodollars and not usage.has_rare_parts
         self.details = "" if is_usual else details(usage, self)

@@ -79,7 +79,7 @@ class Sums:
         sums[1] += not row.attempt
         sums[2] += row.status != "ok"
         sums[3] += row.usage_source != "reported"
-        sums[4] += row.place.price_source == "unpriced"
+        sums[4] += row.place.price_source == "unpriced" and not cost
         sums[5] += row.input_tokens
         sums[6] += row.output_tokens
         sums[7] += row.cached_tokens

@@ -1,0 +1,383 @@
+"""Usage and cost on every way a call can go, as a real gateway's ledger has them (R-12 to R-14, R-25)."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.vendor import Answer, Vendor, reply, stream
+from tests.gateway import CONTENT, Gateway, free_port, toml
+
+HELLO = [{"role": "user", "content": CONTENT}]
+PRICE = "price = { input = 2.5, cached_input = 1.25, output = 10, reasoning = 20 }"
+LONG = b"word " * 400  # of generated text: some 550 tokens
+
+
+def models(vendor: Vendor) -> str:
+    target = 'targets = [{ provider = "fake", model = "%s" }]\n'
+    dead = f'[[providers]]\nname = "dead"\nkind = "vllm"\nbase_url = "http://127.0.0.1:{free_port()}/v1"\n'
+    own = f'[[providers]]\nname = "router"\nkind = "openrouter"\nbase_url = "{vendor.base_url}"\n'
+    return "".join(
+        [
+            dead,
+            own + 'api_keys = ["router-secret"]\n',
+            *(f'[[models]]\nid = "{name}"\n{target % name}{PRICE}\n' for name in ("m", "emb", "old")),
+            f'[[models]]\nid = "free"\n{target % "m"}price = {{ input = 0, output = 0 }}\n',
+            f'[[models]]\nid = "unpriced"\n{target % "m"}',
+            f'[[models]]\nid = "slow"\n{target % "m"}{PRICE}\nrequest_s = 0.3\nstream_s = 0.3\n',
+            f'[[models]]\nid = "gone"\n{target.replace("fake", "dead") % "m"}{PRICE}\n',
+            '[[models]]\nid = "two"\ntargets = [{ provider = "dead", model = "m" }, '
+            f'{{ provider = "fake", model = "m", priority = 2 }}]\n{PRICE}\n',
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vendor, Gateway]]:
+    with Vendor() as vendor:
+        config = toml(vendor.base_url, "[limits]\nip_rpm = 0\n[retry]\nretries = 1\n") + models(vendor)
+        with Gateway(tmp_path_factory.mktemp("ledger"), config) as gateway:
+            yield vendor, gateway
+
+
+@pytest.fixture
+def vendor(places: tuple[Vendor, Gateway]) -> Vendor:
+    places[0].clear()
+    return places[0]
+
+
+@pytest.fixture
+def gateway(places: tuple[Vendor, Gateway]) -> Gateway:
+    return places[1]
+
+
+def query(gateway: Gateway, sql: str, *parameters: Any) -> list[dict[str, Any]]:
+    connection = sqlite3.connect(gateway.data_dir / "rooya.db", timeout=5)
+    connection.row_factory = sqlite3.Row
+    try:
+        return [dict(row) for row in connection.execute(sql, parameters)]
+    finally:
+        connection.close()
+
+
+def rows(gateway: Gateway, request_id: str, count: int = 1) -> list[dict[str, Any]]:
+    """What the ledger says of a request; it takes a moment to get there."""
+    end = time.monotonic() + 10
+    while True:
+        found = query(gateway, "SELECT * FROM ledger WHERE request_id = ? ORDER BY attempt", request_id)
+        if len(found) >= count:
+            assert len(found) == count
+            return found
+        assert time.monotonic() < end, "it is not in the ledger"
+        time.sleep(0.02)
+
+
+def newest(gateway: Gateway, before: int) -> dict[str, Any]:
+    """The one row that came since there were so many."""
+    end = time.monotonic() + 10
+    while True:
+        found = query(gateway, "SELECT * FROM ledger ORDER BY request_id, attempt")
+        if len(found) > before:
+            assert len(found) == before + 1
+            return max(found, key=lambda row: row["started_at_ms"])
+        assert time.monotonic() < end, "it is not in the ledger"
+        time.sleep(0.02)
+
+
+def count(gateway: Gateway) -> int:
+    """Of rows, once all that has ended is there."""
+    while True:
+        before = query(gateway, "SELECT count(*) AS n FROM ledger")[0]["n"]
+        time.sleep(0.6)
+        if query(gateway, "SELECT count(*) AS n FROM ledger")[0]["n"] == before:
+            return int(before)
+
+
+def charged(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        row["status"],
+        row["usage_source"],
+        row["input_tokens"],
+        row["output_tokens"],
+        row["cost_nanodollars"],
+    )
+
+
+def chat(usage: dict[str, Any] | None, text: str = "Hi") -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    whole: dict[str, Any] = {"id": "c", "object": "chat.completion", "choices": [choice]}
+    return whole if usage is None else {**whole, "usage": usage}
+
+
+def chunk(text: str | None, finish: str | None = None) -> bytes:
+    delta = {} if text is None else {"content": text}
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice]}, separators=(",", ":")).encode() + b"\n\n"
+
+
+def used(prompt: int, completion: int, **details: Any) -> dict[str, Any]:
+    total = prompt + completion
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total, **details}
+
+
+def usage_chunk(**usage: Any) -> bytes:
+    return b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def post(gateway: Gateway, **fields: Any) -> tuple[int, dict[str, str], bytes]:
+    return gateway.post("/v1/chat/completions", {"model": "m", "messages": HELLO, **fields})
+
+
+def test_a_reported_usage_is_charged_to_the_nanodollar(vendor: Vendor, gateway: Gateway) -> None:
+    details = {
+        "prompt_tokens_details": {"cached_tokens": 40},
+        "completion_tokens_details": {"reasoning_tokens": 7},
+    }
+    vendor.answers["m"] = reply(chat(used(101, 33, **details)))
+    _, headers, _ = post(gateway)
+    (row,) = rows(gateway, headers["x-request-id"])
+    # 61 at 2,500 + 40 at 1,250 + 26 at 10,000 + 7 at 20,000 nano-dollars a token
+    assert charged(row) == ("ok", "reported", 101, 33, 152_500 + 50_000 + 260_000 + 140_000)
+    assert headers["x-rooya-cost-usd"] == "0.000602500"
+    assert (row["cached_tokens"], row["reasoning_tokens"], row["endpoint"]) == (40, 7, "chat")
+    assert (row["model"], row["provider"], row["attempt"], row["details"]) == ("m", "fake", 0, None)
+
+
+def test_without_a_usage_it_is_estimated_and_not_free(vendor: Vendor, gateway: Gateway) -> None:
+    vendor.answers["m"] = reply(chat(None, LONG.decode()))
+    (row,) = rows(gateway, post(gateway)[1]["x-request-id"])
+    assert row["usage_source"] == "estimated"
+    assert row["input_tokens"] >= 1
+    assert 0.6 * len(LONG) / 3.6 < row["output_tokens"] < 1.4 * len(LONG) / 3.6
+    assert row["cost_nanodollars"] == row["input_tokens"] * 2500 + row["output_tokens"] * 10_000
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_stream_is_charged_by_its_usage_chunk_shown_only_where_asked(
+    vendor: Vendor, gateway: Gateway, is_asked: bool
+) -> None:
+    vendor.answers["m"] = stream(chunk("Hi"), chunk(None, "stop"), usage_chunk(**used(10, 20)), DONE)
+    options = {"stream_options": {"include_usage": True}} if is_asked else {}
+    _, headers, body = post(gateway, stream=True, **options)
+    assert vendor.last().json["stream_options"] == {"include_usage": True}
+    assert (b'"choices": []' in body) == is_asked
+    assert charged(rows(gateway, headers["x-request-id"])[0]) == ("ok", "reported", 10, 20, 225_000)
+
+
+def test_a_stream_tells_its_cost_where_asked(vendor: Vendor, gateway: Gateway) -> None:
+    vendor.answers["m"] = stream(chunk("Hi"), chunk(None, "stop"), usage_chunk(**used(10, 20)), DONE)
+    _, headers, body = post(gateway, stream=True, stream_options={"include_cost": True})
+    assert vendor.last().json["stream_options"] == {"include_usage": True}
+    events = [json.loads(line[6:]) for line in body.split(b"\n\n") if line.startswith(b"data: {")]
+    assert [event["usage"]["cost"] for event in events if event.get("usage")] == [0.000225]
+    assert rows(gateway, headers["x-request-id"])[0]["cost_nanodollars"] == 225_000
+
+
+def test_a_stream_without_usage_is_estimated_from_its_text(vendor: Vendor, gateway: Gateway) -> None:
+    vendor.answers["m"] = stream(*[chunk("word ")] * 400, chunk(None, "stop"), DONE)
+    (row,) = rows(gateway, post(gateway, stream=True)[1]["x-request-id"])
+    assert (row["status"], row["usage_source"]) == ("ok", "estimated")
+    assert 0.6 * 2000 / 3.6 < row["output_tokens"] < 1.4 * 2000 / 3.6
+
+
+def test_embeddings_and_legacy_completions_are_charged(vendor: Vendor, gateway: Gateway) -> None:
+    data = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
+    vendor.answers["emb"] = reply(
+        {"object": "list", "data": data, "usage": {"prompt_tokens": 9, "total_tokens": 9}}
+    )
+    _, headers, _ = gateway.post("/v1/embeddings", {"model": "emb", "input": [CONTENT, "b"]})
+    (row,) = rows(gateway, headers["x-request-id"])
+    assert (row["endpoint"], *charged(row)) == ("embeddings", "ok", "reported", 9, 0, 22_500)
+    choices = [{"index": n, "text": "x", "finish_reason": "stop"} for n in range(4)]
+    vendor.answers["old"] = reply({"object": "text_completion", "choices": choices, "usage": used(4, 8)})
+    _, headers, _ = gateway.post("/v1/completions", {"model": "old", "prompt": [CONTENT, "b"], "n": 2})
+    (row,) = rows(gateway, headers["x-request-id"])
+    assert (row["endpoint"], *charged(row)) == ("completions", "ok", "reported", 4, 8, 90_000)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_an_error_before_any_token_costs_nothing(
+    vendor: Vendor, gateway: Gateway, status: int, is_stream: bool
+) -> None:
+    error = {"error": {"message": "a long story of what went wrong " * 50, "type": "x"}}
+    vendor.answers["m"] = reply(error, status)
+    _, headers, _ = post(gateway, stream=is_stream)
+    found = rows(gateway, headers["x-request-id"])
+    assert [charged(row) for row in found] == [("error", "none", 0, 0, 0)]
+
+
+def test_an_error_in_mid_stream_is_charged_what_came_before(vendor: Vendor, gateway: Gateway) -> None:
+    failure = b'data: {"error": {"message": "' + b"overloaded " * 200 + b'"}}\n\n'
+    for answer in (
+        stream(*[chunk("word ")] * 100, failure),
+        stream(*[chunk("word ")] * 100, end="reset"),
+        stream(*[chunk("word ")] * 100),
+    ):
+        vendor.answers["m"] = answer
+        _, headers, body = post(gateway, stream=True)
+        (row,) = rows(gateway, headers["x-request-id"])
+        assert (row["status"], row["usage_source"]) == ("error", "estimated")
+        seen = 5 * body.count(b"word ")  # a reset may take with it what the vendor wrote last
+        assert 0.6 * seen / 3.6 < row["output_tokens"] < 1.4 * seen / 3.6 + 1
+
+
+def test_each_target_has_its_row_and_the_request_counts_once(vendor: Vendor, gateway: Gateway) -> None:
+    vendor.answers["m"] = reply(chat(used(10, 20)))
+    hourly = "SELECT coalesce(sum(requests), 0) AS n FROM usage_hourly WHERE model = 'two'"
+    _, headers, _ = post(gateway, model="two")
+    first, second = rows(gateway, headers["x-request-id"], 2)
+    assert (first["provider"], first["attempt"], *charged(first)) == ("dead", 0, "error", "none", 0, 0, 0)
+    assert (second["provider"], second["attempt"], *charged(second)) == (
+        ("fake", 1, "ok", "reported", 10, 20, 225_000)
+    )
+    assert query(gateway, hourly)[0]["n"] == 1
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_time_out_after_the_dispatch_is_charged(vendor: Vendor, gateway: Gateway, is_stream: bool) -> None:
+    vendor.answers["m"] = Answer([], end="hang")
+    _, headers, _ = post(gateway, model="slow", stream=is_stream)
+    (row,) = rows(gateway, headers["x-request-id"])
+    assert (row["status"], row["usage_source"], row["output_tokens"]) == ("timeout", "estimated", 0)
+    assert row["input_tokens"] >= 1
+
+
+def test_a_provider_that_was_never_reached_costs_nothing(gateway: Gateway) -> None:
+    (row,) = rows(gateway, post(gateway, model="gone")[1]["x-request-id"])
+    assert charged(row) == ("error", "none", 0, 0, 0)
+
+
+def leave(gateway: Gateway, until: bytes | None, vendor: Vendor, is_stream: bool = True) -> None:
+    """Ask, read until something is seen (None: until the vendor has the request), and hang up."""
+    body = json.dumps({"model": "m", "messages": HELLO, "stream": is_stream}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n"
+    with gateway.connect() as sock:
+        sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        received = b""
+        end = time.monotonic() + 10
+        while until is None and not vendor.requests:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        while until is not None and until not in received:
+            received += sock.recv(65536)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_client_gone_before_the_first_byte_pays_for_its_prompt(
+    vendor: Vendor, gateway: Gateway, is_stream: bool
+) -> None:
+    before = count(gateway)
+    vendor.answers["m"] = Answer([], end="hang")
+    leave(gateway, None, vendor, is_stream)
+    row = newest(gateway, before)
+    assert (row["status"], row["usage_source"], row["output_tokens"]) == ("client_gone", "estimated", 0)
+    assert row["input_tokens"] >= 1
+
+
+@pytest.mark.parametrize("place", ["mid-stream", "before the usage", "at the usage"])
+def test_a_client_gone_in_mid_stream_pays_for_what_was_seen(
+    vendor: Vendor, gateway: Gateway, place: str
+) -> None:
+    before = count(gateway)
+    held = threading.Event()
+    pieces = [*[chunk("word ")] * 100, chunk("last")]
+    if place != "mid-stream":
+        pieces.append(chunk(None, "stop"))
+    if place == "at the usage":
+        pieces.append(usage_chunk(**used(10, 20)))
+    vendor.answers["m"] = stream(b"".join(pieces), held, DONE)
+    leave(gateway, b"last", vendor)
+    row = newest(gateway, before)
+    held.set()
+    assert row["status"] == "client_gone"
+    if place == "at the usage":
+        assert charged(row) == ("client_gone", "reported", 10, 20, 225_000)
+    else:
+        assert row["usage_source"] == "estimated"
+        assert 0.6 * 504 / 3.6 < row["output_tokens"] < 1.4 * 504 / 3.6
+
+
+def test_a_vendors_own_cost_goes_before_any_price(vendor: Vendor, gateway: Gateway) -> None:
+    vendor.answers["some/model"] = reply(chat({**used(10, 20), "cost": 0.0123}))
+    (row,) = rows(gateway, post(gateway, model="router/some/model")[1]["x-request-id"])
+    assert row["cost_nanodollars"] == 12_300_000
+    assert json.loads(row["details"])["cost_by"] == "provider"
+
+
+def test_an_unpriced_model_is_marked_and_refused_to_a_key_with_a_budget(
+    vendor: Vendor, gateway: Gateway
+) -> None:
+    vendor.answers["m"] = reply(chat(used(10, 20)))
+    (row,) = rows(gateway, post(gateway, model="unpriced")[1]["x-request-id"])
+    assert (row["price_id"], *charged(row)) == (0, "ok", "reported", 10, 20, 0)
+    usual, gateway.key = gateway.key, gateway.run("keys", "create", "--name", "b", "--budget", "5")["key"]
+    try:
+        status, _, body = post(gateway, model="unpriced")
+        assert (status, json.loads(body)["error"]["code"]) == (400, "model_not_priced")
+        assert "unpriced" in json.loads(body)["error"]["message"]
+        (row,) = rows(gateway, post(gateway, model="free")[1]["x-request-id"])
+        assert row["price_id"] != 0 and row["cost_nanodollars"] == 0
+    finally:
+        gateway.key = usual
+
+
+def test_a_clients_own_request_id_is_noted_and_spares_no_charge(vendor: Vendor, gateway: Gateway) -> None:
+    vendor.answers["m"] = reply(chat(used(10, 20)))
+    body = json.dumps({"model": "m", "messages": HELLO}).encode()
+    for name in (b"mine-1", b"mine-1", b'\xff\xfe"\\' * 100):
+        before = count(gateway)
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n"
+        with gateway.connect() as sock:
+            sock.sendall(
+                head.encode()
+                + b"X-Client-Request-Id: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+                % (name, len(body))
+                + body
+            )
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        row = newest(gateway, before)
+        assert row["cost_nanodollars"] == 225_000
+        noted = json.loads(row["details"])["client_request_id"]
+        assert noted == "mine-1" if name == b"mine-1" else len(noted) <= 128
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_always_synced_calls_are_answered_many_at_once(tmp_path: Path, is_stream: bool) -> None:
+    with Vendor() as vendor:
+        more = '[limits]\nip_rpm = 0\n[ledger]\njournal_sync = "always"\n'
+        with Gateway(tmp_path, toml(vendor.base_url, more) + models(vendor)) as gateway:
+            vendor.answers["m"] = (
+                stream(chunk("Hi"), chunk(None, "stop"), DONE) if is_stream else reply(chat(used(10, 20)))
+            )
+            statuses: list[int] = []
+            threads = [
+                threading.Thread(target=lambda: statuses.append(post(gateway, stream=is_stream)[0]))
+                for _ in range(30)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert statuses == [200] * 30
+            assert count(gateway) == 30
+
+
+def test_the_demo_is_charged_its_fictional_price(tmp_path: Path) -> None:
+    with Gateway(tmp_path) as gateway:
+        for is_stream in (False, True):
+            _, headers, _ = post(gateway, model="demo-echo", stream=is_stream)
+            (row,) = rows(gateway, headers["x-request-id"])
+            assert row["cost_nanodollars"] == 1000 * (row["input_tokens"] + row["output_tokens"]) > 0
