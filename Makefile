@@ -1,6 +1,8 @@
 # make run     serve from this checkout; the first start makes .venv (ARGS="--port 9000" goes to `rooya.py serve`)
 # make test    every test, with its own set-up of the machine (PYTEST_ARGS="-k front -x")
 # make lint    formatter, linter, types
+# make crash   50 rounds of kill -9 under load (a few of them are in `make test`)
+# make size    the ledger with ten million rows: start, reports, batches (ARGS="--rows 1000000 --dir /var/tmp/x")
 # make bench   CPU per request beside nginx, on this machine (PEERS=litellm for a side-by-side)
 # make lock    renew both lock files from setup.cfg
 # PYTHON=/path/to/python3.x chooses the interpreter of .venv, else the distribution's or the first suitable one.
@@ -14,7 +16,7 @@ export PYTHON PEERS
 VENV := .venv/bin/python
 ROOMS := rooya.py handlers providers limits store
 
-.PHONY: run test lint bench lock
+.PHONY: run test lint crash size bench lock
 
 run:
 	@.ci/venv runtime
@@ -32,6 +34,16 @@ lint:
 	@$(VENV) -m ruff check --quiet .
 	@$(VENV) -m ruff format --check --quiet . || { $(VENV) -m ruff format --check .; exit 1; }
 	@$(VENV) -m mypy --no-error-summary $(ROOMS)
+
+crash:
+	@.ci/machine python
+	@.ci/venv dev
+	@CRASH_ROUNDS=50 exec $(VENV) -m pytest --timeout 600 tests/sdk/test_ledger_crash.py
+
+size:
+	@.ci/machine python
+	@.ci/venv dev
+	@exec $(VENV) tests/bench/ledger_size.py $(ARGS)
 
 bench:
 	@.ci/machine python nginx wrk

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from handlers.errors import Refused
 from handlers.terms import Terms, TermsBook
-from limits.windows import Windows
+from limits.windows import TOTAL, Windows
 from providers import errors as vendor
 from providers.errors import ProviderError
 from providers.estimate import TOKENS_A_MESSAGE, Estimator
@@ -113,10 +113,12 @@ class Account(LedgerRecord):
         self.status = status
         self.used = usage
         self.cost_nanodollars = charge = 0 if usage is NOTHING else self.price(usage)
-        self.total_ms = self._accounts.since(self.started_at_ms)
+        accounts = self._accounts
+        self.total_ms = accounts.since(self.started_at_ms)
         is_usual = charge <= self.worst_nanodollars and not usage.has_rare_parts
         self.details = "" if is_usual else details(usage, self)
-        self._accounts.close(self)
+        if self.ticket != UNRECORDED:
+            accounts.journal.settle(self)
 
 
 class Accounts:
@@ -136,7 +138,7 @@ class Accounts:
         is_required: bool = True,
         sync: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._journal = journal
+        self.journal = journal
         self._terms = terms
         self._clock = clock
         self._is_required = is_required
@@ -171,20 +173,18 @@ class Accounts:
         account = Account(self, call, terms)
         account.key_id = key.id
         account.attempt = number
-        account.window = self._windows.start(key.budget_period, key.spend_reset_at, now)
+        if key.budget_period == TOTAL:
+            account.window = key.spend_reset_at or 0
+        else:
+            account.window = self._windows.start(key.budget_period, key.spend_reset_at, now)
         account.started_at_ms = int(now * 1000)
         try:
-            self._journal.begin(account)
+            self.journal.begin(account)
         except LedgerFull:
             if self._is_required or key.budget_nanodollars is not None:
                 raise
             account.ticket = UNRECORDED
         return account
-
-    def close(self, account: Account) -> None:
-        """Write down what came of it."""
-        if account.ticket != UNRECORDED:
-            self._journal.settle(account)
 
     def since(self, at_ms: int) -> int:
         """Milliseconds since then; the clock may have been set back meanwhile."""

@@ -40,8 +40,12 @@ class Terms:
         """Nano-dollars that the call may cost at the very most: no text has more tokens than bytes."""
         if self.price is None:
             return 0
-        total = len(call.body) * self._input + output_bound(call, self.max_output) * self._output
-        return -(-total // MILLION) + self._fee
+        payload = call.payload
+        if call.operation == CHAT and "n" not in payload and "max_completion_tokens" not in payload:
+            output = payload.get("max_tokens") or self.max_output  # as output_bound says for most calls
+        else:
+            output = output_bound(call, self.max_output)
+        return -(-(len(call.body) * self._input + output * self._output) // MILLION) + self._fee
 
 
 def output_bound(call: Call, max_output: int) -> int:

@@ -26,7 +26,7 @@ GREATEST_STEP: Final = 1.5  # a sample counts as at most so many times what was 
 LEAST_SAMPLE_BYTES: Final = 64
 MAX_FAMILIES: Final = 256
 MAX_NAME_CHARS: Final = 32
-SAMPLE_EVERY: Final = 64
+SAMPLE_EVERY: Final = 128
 EAGER_SAMPLES: Final = 4
 
 TOKENS_A_MESSAGE: Final = 4  # role and separators

@@ -282,7 +282,7 @@ def fields_at_end(body: bytes) -> dict[str, Any] | None:
     before it, is one whole object, then the string was a key and exactly one brace was open: the outermost.
     """
     start = body.rfind(b'"usage"')
-    if start < 1 or body[start - 1] == 92 or body[:1] != b"{":
+    if start < 1 or body[start - 1] == 92 or body[0] != 123:  # a backslash, a brace
         return None
     try:
         fields = ujson.loads(b"{" + body[start:])

@@ -39,7 +39,7 @@ def from_openai(reported: Any, *, reasoning_is_beside: bool = False) -> Usage | 
     if prompt is None:
         usage.input_tokens = max(0, _count(total) - usage.output_tokens)
     details = reported.get("prompt_tokens_details")
-    if type(details) is dict:
+    if type(details) is dict and any(details.values()):
         _note_input(usage, details)
     if not usage.cached_tokens:  # DeepSeek's own word, then Together's and Moonshot's
         cached = reported.get("prompt_cache_hit_tokens") or reported.get("cached_tokens")

@@ -52,6 +52,8 @@ TARGETS = (
     Target("memory when idle", ("memory", "rooya", "idle_mib"), 60, "MiB", is_strict=True),
     Target("start against the imports", ("start", "ratio"), 2.0, "x"),
     Target("key check on a memory hit", ("micro", "key_check_ns"), 1000, "ns", is_strict=True),
+    Target("ledger on the loop's thread", ("micro", "ledger_loop_ns"), 6000, "ns"),
+    Target("ledger in the whole process", ("micro", "ledger_process_ns"), 12000, "ns"),
 )
 
 
@@ -158,6 +160,8 @@ def _rest_lines(report: Report) -> list[str]:
         )
     if micro := report.get("micro"):
         lines.append(f"key     {micro['key_check_ns']:.0f} ns a check on a memory hit")
+        loop, whole = micro["ledger_loop_ns"] / 1000, micro["ledger_process_ns"] / 1000
+        lines.append(f"ledger  {loop:.1f} µs a call on the loop's thread, {whole:.1f} in the process")
     return lines
 
 

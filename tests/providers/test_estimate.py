@@ -14,6 +14,7 @@ from providers.estimate import (
     GREATEST_RATIO,
     LEAST_RATIO,
     MAX_FAMILIES,
+    SAMPLE_EVERY,
     Estimator,
     stream_text_bytes,
 )
@@ -108,9 +109,10 @@ def test_the_families_are_bounded() -> None:
     assert estimator.output_tokens("family 1", 3600) == estimator.output_tokens("family 256", 3600) == 912
 
 
-def test_the_first_calls_and_every_sixteenth_are_samples() -> None:
+def test_the_first_calls_and_then_few_are_samples() -> None:
     estimator = Estimator()
-    assert [at for at in range(1, 50) if estimator.wants_sample()] == [1, 2, 3, 4, 16, 32, 48]
+    sampled = [at for at in range(1, 3 * SAMPLE_EVERY) if estimator.wants_sample()]
+    assert sampled == [1, 2, 3, 4, SAMPLE_EVERY, 2 * SAMPLE_EVERY]
 
 
 @pytest.mark.parametrize(
