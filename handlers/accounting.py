@@ -68,7 +68,7 @@ class Account(LedgerRecord):
         if not self.is_open:
             return
         accounts = self._accounts
-        if usage is None or accounts.estimator.wants_sample():
+        if usage is None or accounts.wants_sample():
             usage = self._compared(usage, body)
         self._close("ok", usage)
 
@@ -144,6 +144,7 @@ class Accounts:
         self._is_required = is_required
         self._windows = Windows()
         self.estimator = estimator
+        self.wants_sample = estimator.wants_sample
         self.sync = sync
 
     def open(self, call: Call, key: ApiKey, target: Target, number: int) -> Account | None:

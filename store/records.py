@@ -214,7 +214,7 @@ class Reader:
         place = self._places.get(number, LOST_PLACE)
         if client_id:
             details = _with_client_id(details, client_id)
-        return LedgerRow(
+        row = (
             request_id.hex(),
             attempt,
             key_id,
@@ -239,6 +239,7 @@ class Reader:
             end[12],
             details.decode("utf-8", "replace") if details else None,
         )
+        return LedgerRow._make(row)  # a third of the constructor's time
 
 
 def _with_client_id(details: bytes, client_id: bytes) -> bytes:

@@ -42,6 +42,7 @@ api_keys = ["upstream-secret"]
 [[models]]
 id = "{model}"
 targets = [{{ provider = "{route}", model = "{model}" }}]
+price = {{ input = 2.5, output = 10.0 }}
 """
 
 
