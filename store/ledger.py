@@ -61,44 +61,48 @@ Group = tuple[int, int, str, str]
 
 
 class Sums:
-    """What some rows add to the sums."""
+    """What some rows add to the sums. Rows alike in all that any sum tells apart are added up first."""
 
     def __init__(self) -> None:
-        self.hours: dict[Group, list[int]] = {}
-        self.spend: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
-        self.tokens: defaultdict[tuple[int, int], int] = defaultdict(int)
+        self._alike: dict[tuple[int, int, int, Place], list[int]] = {}
 
     def add(self, row: LedgerRow) -> None:
         cost = row.cost_nanodollars
-        tokens = row.input_tokens + row.output_tokens
-        group = (row.started_at_ms // HOUR_MS, row.key_id, row.model, row.provider)
-        sums = self.hours.get(group)
+        place = row.place
+        group = (row.started_at_ms // SLICE_MS, row.key_id, row.window, place)
+        sums = self._alike.get(group)
         if sums is None:
-            sums = self.hours[group] = [0] * 9
+            sums = self._alike[group] = [0] * 9
         sums[0] += 1
         sums[1] += not row.attempt
         sums[2] += row.status != "ok"
         sums[3] += row.usage_source != "reported"
-        sums[4] += row.place.price_source == "unpriced" and not cost
+        sums[4] += not cost and place.price_source == "unpriced"
         sums[5] += row.input_tokens
         sums[6] += row.output_tokens
         sums[7] += row.cached_tokens
         sums[8] += cost
-        spend = self.spend[row.key_id, row.window]
-        spend[0] += 1
-        spend[1] += cost
-        if tokens:
-            self.tokens[row.started_at_ms // SLICE_MS, row.key_id] += tokens
 
     def write(self, connection: sqlite3.Connection) -> None:
-        days: dict[Group, list[int]] = {}
-        for (hour, key_id, model, provider), sums in self.hours.items():
-            day = (hour // 24, key_id, model, provider)
-            days[day] = [a + b for a, b in zip(days[day], sums, strict=True)] if day in days else sums
-        connection.executemany(ADD_HOUR, [(*group, *sums) for group, sums in self.hours.items()])
+        hours: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 9)
+        days: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 9)
+        spend: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+        tokens: defaultdict[tuple[int, int], int] = defaultdict(int)
+        for (ten_minutes, key_id, window, place), sums in self._alike.items():
+            hour = ten_minutes * SLICE_MS // HOUR_MS
+            _add(hours[hour, key_id, place.model, place.provider], sums)
+            _add(days[hour // 24, key_id, place.model, place.provider], sums)
+            _add(spend[key_id, window], (sums[0], sums[8]))
+            tokens[ten_minutes, key_id] += sums[5] + sums[6]
+        connection.executemany(ADD_HOUR, [(*group, *sums) for group, sums in hours.items()])
         connection.executemany(ADD_DAY, [(*group, *sums) for group, sums in days.items()])
-        connection.executemany(ADD_SPEND, [(*group, *sums) for group, sums in self.spend.items()])
-        connection.executemany(ADD_TOKENS, [(*group, tokens) for group, tokens in self.tokens.items()])
+        connection.executemany(ADD_SPEND, [(*group, *sums) for group, sums in spend.items()])
+        connection.executemany(ADD_TOKENS, [(*group, count) for group, count in tokens.items() if count])
+
+
+def _add(sums: list[int], more: Sequence[int]) -> None:
+    for at, count in enumerate(more):
+        sums[at] += count
 
 
 class LedgerWriter:
