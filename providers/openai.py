@@ -40,6 +40,12 @@ MAX_REMEMBERED: Final = (
 OPENING_BYTES: Final = 256  # of an answer: what comes before the first word of the model
 ASK_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 
+_USUAL_END: Final = re.compile(
+    rb'"usage": ?\{"prompt_tokens":(\d{1,9}),"completion_tokens":(\d{1,9}),"total_tokens":\d{1,9}'
+    rb'(?:,"prompt_tokens_details":\{"cached_tokens":(\d{1,9})(?:,"(?!cached)[a-z_]+":0)*\})?'
+    rb'(?:,"completion_tokens_details":\{"reasoning_tokens":0(?:,"(?!reasoning)[a-z_]+":0)*\})?\}'
+    rb'(?:,"service_tier":(?:"default"|null))?(?:,"system_fingerprint":(?:"[\w-]*"|null))?\}\s*\Z'
+)
 _MODEL: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*"(?:[^"\\]|\\.)*"')
 
 
@@ -130,7 +136,7 @@ class OpenAICodec(Codec):
 
     def usage_in(self, body: bytes) -> Usage | None:
         """What an answer says was used: from its last bytes alone where they tell."""
-        return self.adapter.usage_of(fields_at_end(body) or self.parse(body))
+        return usual_usage(body) or self.adapter.usage_of(fields_at_end(body) or self.parse(body))
 
     def usage_anywhere(self, body: bytes) -> Usage | None:
         """As `usage_in`, from the whole of the answer."""
@@ -272,6 +278,22 @@ def with_model(body: bytes, model: str) -> bytes | None:
         return None
     name = ujson.dumps(model, ensure_ascii=False, escape_forward_slashes=False).encode()
     return b'%b"model":%b%b' % (body[:start], name, body[match.end() :])
+
+
+def usual_usage(body: bytes) -> Usage | None:
+    """The usage of an answer that ends as OpenAI's do, with nothing in it that is rare; None of any other.
+
+    For what `fields_at_end` and `usage_of` would find, at a third of their time. To the answer's very last
+    brace nothing is left out, so that what is matched is the outermost object's own end.
+    """
+    start = body.rfind(b'"usage"')
+    found = _USUAL_END.match(body, start) if start > 0 and body[start - 1] != 92 else None
+    if found is None:
+        return None
+    prompt, completion, cached = found.groups(b"0")
+    usage = Usage(int(prompt), int(completion))
+    usage.cached_tokens = min(int(cached), usage.input_tokens)
+    return usage
 
 
 def fields_at_end(body: bytes) -> dict[str, Any] | None:

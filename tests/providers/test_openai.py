@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from providers import errors
 from providers.errors import ProviderError
-from providers.openai import fields_at_end, with_model
+from providers.openai import fields_at_end, usual_usage, with_model
 from providers.types import COMPLETIONS, EMBEDDINGS, Usage
 from providers.usage import from_openai
 from tests.providers.calling import SECRET, codec_of, encode, make_adapter, make_call, make_target, sent
@@ -293,3 +293,58 @@ def test_the_end_is_enough_for_an_embedding() -> None:
     ).encode()
     reply = codec_of(make_adapter(KIND), EMBEDDINGS).decode(make_call(EMBEDDINGS, input="x"), body)
     assert reply.body is body and reply.usage == Usage(3)
+
+
+NUMBER = st.integers(0, 10**9 - 1)
+COUNTS = st.fixed_dictionaries(
+    {"prompt_tokens": NUMBER, "completion_tokens": NUMBER, "total_tokens": NUMBER},
+    optional={
+        "prompt_tokens_details": st.fixed_dictionaries(
+            {"cached_tokens": NUMBER},
+            optional={
+                "audio_tokens": st.sampled_from([0, 0, 3]),
+                "cache_write_tokens": st.sampled_from([0, 2]),
+            },
+        ),
+        "completion_tokens_details": st.fixed_dictionaries(
+            {"reasoning_tokens": st.sampled_from([0, 0, 7])},
+            optional={"audio_tokens": st.sampled_from([0, 0, 3]), "rejected_prediction_tokens": st.just(0)},
+        ),
+        "cost": st.sampled_from([0, 0.5]),
+    },
+)
+ENDS = st.sampled_from(
+    ["", ',"service_tier":"default"', ',"service_tier":"flex"', ',"system_fingerprint":"fp_1"', ',"x":1', " "]
+)
+
+
+@given(COUNTS, ENDS, st.booleans(), st.sampled_from(["", '"usage":{}', '\\"usage\\":{']))
+def test_the_short_way_to_a_usage_finds_what_the_long_one_does(
+    counts: dict[str, Any], end: str, is_spaced: bool, text: str
+) -> None:
+    separators = (", ", ": ") if is_spaced else (",", ":")
+    usage = json.dumps(counts, separators=separators)
+    content = json.dumps(text)
+    body = f'{{"choices":[{{"message":{{"content":{content}}}}}],"usage":{usage}{end}}}'.encode()
+    short = usual_usage(body)
+    adapter = make_adapter(KIND)
+    long = adapter.usage_of(fields_at_end(body) or json.loads(body))
+    assert short is None or short == long
+    if not is_spaced and end == "" and set(counts) == {"prompt_tokens", "completion_tokens", "total_tokens"}:
+        assert short is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":[{"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}]}',
+        b'{"choices":[],"x":"\\"usage\\":{\\"prompt_tokens\\":1,"}',
+        b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}',
+        b'{"usage":{"prompt_tokens":-1,"completion_tokens":1,"total_tokens":2}}',
+        b'{"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2},"usage":null}',
+        b'{"a":{"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}}',
+        b"",
+    ],
+)
+def test_the_short_way_leaves_all_else_to_the_long_one(body: bytes) -> None:
+    assert usual_usage(body) is None
