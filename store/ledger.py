@@ -18,7 +18,7 @@ from store.types import LedgerRow, Place
 
 log = logging.getLogger("rooya.ledger")
 
-ROWS_A_STATEMENT: Final = 200
+ROWS_A_STATEMENT: Final = 50
 MAX_PRICES: Final = 4096  # remembered with their ids, then forgotten all at once
 UNPRICED: Final = 0
 HOUR_MS: Final = 3_600_000
@@ -127,13 +127,12 @@ class LedgerWriter:
         slot: int,
         segment: int,
         position: int,
-        insert: Callable[[Sequence[LedgerRow]], Sequence[LedgerRow]],
+        insert: Callable[[Sequence[LedgerRow], Sums], None],
     ) -> None:
         try:
             with transaction(self._connection):
                 sums = Sums()
-                for row in insert(rows):
-                    sums.add(row)
+                insert(rows, sums)
                 sums.write(self._connection)
                 self._connection.execute(
                     "UPDATE journal_slots SET segment = ?, position = ? WHERE slot = ?",
@@ -143,25 +142,28 @@ class LedgerWriter:
             self._price_ids.clear()  # some may have been given in the transaction that is gone
             raise
 
-    def _insert(self, rows: Sequence[LedgerRow]) -> Sequence[LedgerRow]:
+    def _insert(self, rows: Sequence[LedgerRow], sums: Sums) -> None:
         whole = len(rows) - len(rows) % ROWS_A_STATEMENT
         for at in range(0, whole, ROWS_A_STATEMENT):
             values: list[Any] = []
             for row in rows[at : at + ROWS_A_STATEMENT]:
+                sums.add(row)
                 values += row
                 values[PRICE_ID - COLUMN_COUNT] = self._price_id(row.place)
             self._connection.execute(INSERT_MANY, values)
+        for row in rows[whole:]:
+            sums.add(row)
         self._connection.executemany(INSERT, map(self._values, rows[whole:]))
-        return rows
 
-    def _insert_missing(self, rows: Sequence[LedgerRow]) -> Sequence[LedgerRow]:
+    def _insert_missing(self, rows: Sequence[LedgerRow], sums: Sums) -> None:
         missing = [
             row
             for row in rows
             if self._connection.execute(f"{INSERT} ON CONFLICT DO NOTHING", self._values(row)).rowcount
         ]
         log.warning("%d of %d calls were in the ledger already", len(rows) - len(missing), len(rows))
-        return missing
+        for row in missing:
+            sums.add(row)
 
     def _values(self, row: LedgerRow) -> tuple[Any, ...]:
         return (*row[:PRICE_ID], self._price_id(row.place), *row[PRICE_ID + 1 :])

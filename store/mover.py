@@ -8,6 +8,7 @@ database that is locked for an hour only makes the journal longer.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -32,6 +33,7 @@ RETENTION_SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 5.0  # of failing before it is worth a line in the log
 BUSY_SECONDS: Final = 0.25  # a wait for the database would hold up all else here
 START_BUSY_SECONDS: Final = 5.0
+NICE: Final = 5  # of this thread: who waits for an answer goes first
 MOST_SLOTS: Final = 4096
 
 
@@ -113,6 +115,7 @@ class Mover:
         )
 
     def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         connection = _connect(self._books, BUSY_SECONDS)
         try:
             moving = Moving(connection, self.slot, self.start_number, self.journal)

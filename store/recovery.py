@@ -23,6 +23,7 @@ log = logging.getLogger("rooya.journal")
 
 ROWS_A_BATCH: Final = 2000
 RECORDS_A_SLICE: Final = 100  # decoded in one go: the loop's thread wants the interpreter in between
+REST_SECONDS: Final = 0.0002
 UNREADABLE: Final = (ValueError, KeyError, IndexError, TypeError, struct.error)
 
 
@@ -105,7 +106,7 @@ class Recovery:
                 if len(self._batch) >= ROWS_A_BATCH:
                     self._write(number, end)
             if not count % RECORDS_A_SLICE:
-                time.sleep(0)
+                time.sleep(REST_SECONDS)
         if is_damaged or any(data[end:]):
             path = self._slot.set_aside(number, data)
             log.error("%s could not be read whole; what could be is in the ledger", path)
