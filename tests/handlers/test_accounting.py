@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers import errors
-from handlers.accounting import Account, Accounts
+from handlers.accounting import UNRECORDED, Account, Accounts
 from handlers.errors import Refused
+from handlers.relay import Patience, Relay
 from handlers.terms import Terms, TermsBook, output_bound
 from providers import errors as vendor
 from providers.errors import ProviderError
 from providers.estimate import Estimator
 from providers.price_list import PriceList, Served
-from providers.pricing import Period, Tariff, cost, from_usd
+from providers.pricing import NAMES, Period, Price, Rates, Tariff, cost, from_usd
 from providers.router import Router
+from providers.transport import Transport
 from providers.types import (
     CHAT,
     COMPLETIONS,
@@ -39,6 +43,8 @@ from store.journal import Journal
 from store.records import Reader, bodies
 from store.segments import FIRST_POSITION, Segment, Slot
 from store.types import ApiKey, LedgerRow, Place
+from tests.fakes.vendor import Vendor, reply
+from tests.fakes.vendor import stream as stream_of
 
 KEY = ApiKey(7, None, "k", "sk-", "0000", b"", "free", 1, 1, None, "total", None, None, None, 0)
 PRICE = from_usd({"input": 1, "output": 2})
@@ -48,14 +54,23 @@ LAB = "http://lab.example.org/v1"
 class World:
     """A journal on the disk, accounts on it, and a clock to turn."""
 
-    def __init__(self, directory: Path, *, size: int = 1 << 20, is_required: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        size: int = 1 << 20,
+        is_required: bool = True,
+        disk: Disk | None = None,
+        url: str = LAB,
+    ) -> None:
         self.now = 1_790_000_000.0
         self.slot = Slot.take(directory, 0)
         self.journal = Journal(Segment.create(self.slot, 1, 1, size))
         self.prices = PriceList()
-        lab = ProviderSpec("lab", "openai_compatible", LAB)
+        lab = ProviderSpec("lab", "openai_compatible", url)
         priced = ModelSpec("m", (TargetSpec("lab", "m"),), price=PRICE, max_output_tokens=100)
-        self.router = Router.from_specs([lab], [priced], Timeouts())
+        demo = ProviderSpec("demo", "demo")
+        self.router = Router.from_specs([lab, demo], [priced], Timeouts())
         estimator = Estimator()
         self.terms = TermsBook(
             router=self.router, prices=self.prices, estimator=estimator, clock=lambda: self.now
@@ -66,10 +81,34 @@ class World:
             estimator=estimator,
             clock=lambda: self.now,
             is_required=is_required,
+            sync=disk.sync if disk is not None else None,
         )
 
     def target(self, model: str = "m") -> Target:
         return self.router.targets(model, CHAT)[0]
+
+    async def relayed(self, call: Call) -> AsyncIterator[bytes]:
+        """The answer, as far as it is handed out."""
+        transport = Transport()
+        relay = Relay(
+            router=self.router,
+            transport=transport,
+            accounts=self.accounts,
+            patience=Patience(),
+            clock=asyncio.get_running_loop().time,
+        )
+        try:
+            if not call.stream:
+                yield (await relay.fetch(call, KEY)).reply.body
+                return
+            stream = await relay.open(call, KEY)
+            with closing(stream):
+                chunks = stream.chunks
+                while chunks:
+                    yield b"".join(chunk.data for chunk in chunks)
+                    chunks = await stream.next()
+        finally:
+            await transport.close()
 
     async def open(self, key: ApiKey = KEY, model: str = "m", **payload: Any) -> Account:
         call = make_call(model, **payload)
@@ -94,17 +133,25 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.slot.release()
 
 
-def test_a_second_closing_changes_nothing(world: World) -> None:
-    async def test() -> None:
-        account = await world.open()
-        account.settle(Usage(10, 20))
-        account.settle(Usage(999, 999))
-        account.fail(ProviderError(vendor.FAILED, "x"))
-        account.abandon(is_sent=True)
+ENDINGS: dict[str, Callable[[Account], None]] = {
+    "settle": lambda account: account.settle(Usage(10, 20)),
+    "fail": lambda account: account.fail(ProviderError(vendor.FAILED, "x")),
+    "abandon": lambda account: account.abandon(is_sent=True),
+}
 
-    asyncio.run(test())
+
+@pytest.mark.parametrize(
+    ("first", "status"), [("settle", "ok"), ("fail", "error"), ("abandon", "client_gone")]
+)
+def test_only_the_first_closing_is_written(world: World, first: str, status: str) -> None:
+    account = asyncio.run(world.open())
+    ENDINGS[first](account)
+    cost_nanodollars, end = account.cost_nanodollars, world.journal.segment.end
+    for close in ENDINGS.values():
+        close(account)
+    assert world.journal.segment.end == end
     (row,) = world.rows()
-    assert (row.status, row.input_tokens, row.cost_nanodollars) == ("ok", 10, 50_000)
+    assert (row.status, row.cost_nanodollars, account.is_open) == (status, cost_nanodollars, False)
 
 
 def test_a_clock_that_steps_back_makes_no_negative_time(world: World) -> None:
@@ -127,6 +174,45 @@ def test_what_a_vendor_bills_beyond_its_cap_is_charged_and_noted(world: World) -
     (row,) = world.rows()
     assert row.cost_nanodollars == 2_005_000
     assert json.loads(row.details or "")["overrun_nanodollars"] > 0
+
+
+def test_what_stays_within_its_bounds_has_no_details(world: World) -> None:
+    account = asyncio.run(world.open(max_tokens=10))
+    account.settle(Usage(5, 10))
+    assert [row.details for row in world.rows()] == [None]
+
+
+def test_a_vendors_own_cost_is_noted_and_may_be_above_the_price(world: World) -> None:
+    account = asyncio.run(world.open(max_tokens=10))
+    account.settle(Usage(5, 10, cost_nanodollars=10**9))
+    (row,) = world.rows()
+    overrun = 10**9 - account.worst_nanodollars
+    assert json.loads(row.details or "") == {"cost_by": "provider", "overrun_nanodollars": overrun}
+    assert row.cost_nanodollars == 10**9
+
+
+def test_a_failure_is_charged_only_what_was_reported_seen_or_timed_out(world: World) -> None:
+    late = ProviderError(vendor.TIMEOUT, "x")
+    never = ProviderError(vendor.TIMEOUT, "x", dispatched=False)
+    theirs = ProviderError(vendor.TIMEOUT, "x", status=504)
+    cut = ProviderError(vendor.INCOMPLETE, "x")
+
+    async def test(failure: ProviderError, text_bytes: int = 0, usage: Usage | None = None) -> None:
+        account = await world.open()
+        account.text_bytes, account.usage = text_bytes, usage
+        account.fail(failure)
+
+    for case in ((late,), (never,), (theirs,), (cut,), (cut, 36), (cut, 36, Usage(7, 8))):
+        asyncio.run(test(*case))
+    found = [(row.status, row.usage_source, row.input_tokens, row.output_tokens) for row in world.rows()]
+    assert found == [
+        ("timeout", "estimated", 6, 0),  # 5 bytes are two tokens, and a message has four
+        ("error", "none", 0, 0),
+        ("error", "none", 0, 0),
+        ("error", "none", 0, 0),
+        ("error", "estimated", 6, 10),
+        ("error", "reported", 7, 8),
+    ]
 
 
 def test_a_full_journal_refuses_with_503_but_settles_what_began(tmp_path: Path) -> None:
@@ -152,14 +238,59 @@ def test_a_full_journal_refuses_with_503_but_settles_what_began(tmp_path: Path) 
 def test_without_a_required_journal_only_keys_without_a_budget_go_on(tmp_path: Path) -> None:
     world = World(tmp_path, size=1024, is_required=False)
 
-    async def test() -> None:
+    async def test() -> Account:
         for _ in range(20):
             (await world.open()).settle(Usage(1, 1))
         with pytest.raises(LedgerFull):
             await world.open(replace(KEY, budget_nanodollars=10**9))
+        return await world.open()
 
-    asyncio.run(test())
-    assert len(world.rows()) < 20
+    account = asyncio.run(test())
+    written = len(world.rows())
+    assert account.ticket == UNRECORDED and 0 < written < 20
+    account.settle(Usage(10, 20))
+    account.abandon(is_sent=True)
+    assert (account.status, account.cost_nanodollars, len(world.rows())) == ("ok", 50_000, written)
+
+
+class Disk:
+    """Brings appends to the disk, for so long as it can."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    async def sync(self) -> None:
+        if self.times == 0:
+            raise LedgerFull("the disk is gone")
+        self.times -= 1
+
+
+PIECE = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("model", ["m", "demo-echo"])
+@pytest.mark.parametrize(("times", "status"), [(0, "client_gone"), (1, "ok")])
+def test_what_is_not_on_the_disk_is_not_answered(
+    tmp_path: Path, is_stream: bool, model: str, times: int, status: str
+) -> None:
+    shown = []
+
+    async def test() -> None:
+        call = make_call(model)
+        call.stream = is_stream
+        async for data in world.relayed(call):
+            shown.append(data)
+
+    with Vendor() as fake, pytest.raises(LedgerFull):
+        world = World(tmp_path, disk=Disk(times), url=fake.base_url)
+        answer = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+        fake.answers["m"] = stream_of(PIECE, 0.05, b"data: [DONE]\n\n") if is_stream else reply(answer)
+        asyncio.run(test())
+    assert len(fake.requests) == (model == "m" and times > 0)
+    assert b"[DONE]" not in b"".join(shown) and (is_stream or not shown)
+    (row,) = world.rows()
+    assert (row.status, row.cost_nanodollars > 0) == (status, times > 0)
 
 
 def test_without_a_price_a_key_with_a_budget_is_refused_and_others_pay_nothing(world: World) -> None:
@@ -193,21 +324,46 @@ def test_a_call_is_charged_at_the_price_it_began_under(world: World) -> None:
     assert found == [("day", 60_000), ("night", 20_000)]
 
 
-@given(
-    prompt=st.integers(0, 5000),
-    cached=st.integers(0, 5000),
-    answer=st.integers(0, 300),
-    choices=st.integers(1, 4),
-    cap=st.integers(1, 300),
-)
+RATES = st.dictionaries(st.sampled_from(sorted(NAMES)), st.integers(0, 10**12), max_size=6)
+KNOWN = RATES.map(lambda rates: Rates.from_known({"input": 1, **rates}))
+
+
+@st.composite
+def prices(draw: st.DrawFn) -> Price:
+    tiers = tuple(
+        sorted(draw(st.lists(st.tuples(st.integers(0, 3000), KNOWN), max_size=2)), key=itemgetter(0))
+    )
+    variants = {"service_tier=x": Price("x", draw(KNOWN))} if draw(st.booleans()) else {}
+    return Price("x", draw(KNOWN), tiers, variants)
+
+
+@given(price=prices(), data=st.data(), choices=st.integers(1, 4), cap=st.none() | st.integers(1, 300))
 def test_the_worst_case_is_never_less_than_what_comes(
-    prompt: int, cached: int, answer: int, choices: int, cap: int
+    price: Price, data: st.DataObject, choices: int, cap: int | None
 ) -> None:
-    price = from_usd({"input": 2, "cached_input": 0.5, "output": 10, "reasoning": 30})
-    terms = Terms(Place("m", "p", "m", "chat", "x", ""), price, "family", 300)
-    call = make_call(n=choices, max_tokens=cap)
-    call.body = b"x" * prompt
-    usage = Usage(prompt, min(answer, cap) * choices, min(cached, prompt), reasoning_tokens=min(answer, cap))
+    terms = Terms(Place("m", "p", "m", "chat", "x", ""), price, "family", 200)
+    call = make_call(
+        **({} if choices == 1 else {"n": choices}), **({} if cap is None else {"max_tokens": cap})
+    )
+    call.body = b"x" * data.draw(st.integers(0, 5000))
+    prompt = data.draw(st.integers(0, len(call.body)))
+    answer = data.draw(st.integers(0, (cap or 200) * choices))
+    parts = [data.draw(st.integers(0, prompt)) for _ in range(6)] + [
+        data.draw(st.integers(0, answer)) for _ in range(3)
+    ]
+    usage = Usage(
+        prompt,
+        answer,
+        *parts[:2],
+        reasoning_tokens=parts[6],
+        audio_input_tokens=parts[2],
+        audio_output_tokens=parts[7],
+        cache_write_1h_tokens=parts[3],
+        cached_audio_tokens=parts[4],
+        image_input_tokens=parts[5],
+        image_output_tokens=parts[8],
+        variant=data.draw(st.sampled_from(["", "service_tier=x", "service_tier=y"])),
+    )
     assert cost(price, usage) <= terms.worst(call)
 
 

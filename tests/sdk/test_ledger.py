@@ -8,7 +8,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -21,26 +22,24 @@ from tests.gateway import CONTENT, Gateway, free_port, toml
 HELLO = [{"role": "user", "content": CONTENT}]
 PRICE = "price = { input = 2.5, cached_input = 1.25, output = 10, reasoning = 20 }"
 LONG = b"word " * 400  # of generated text: some 550 tokens
+DONE = b"data: [DONE]\n\n"
 
 
 def models(vendor: Vendor, deaf_port: int = 1) -> str:
     target = 'targets = [{ provider = "fake", model = "%s" }]\n'
-    dead = f'[[providers]]\nname = "dead"\nkind = "vllm"\nbase_url = "http://127.0.0.1:{free_port()}/v1"\n'
-    deaf = f'[[providers]]\nname = "deaf"\nkind = "vllm"\nbase_url = "http://127.0.0.1:{deaf_port}/v1"\n'
+    provider = '[[providers]]\nname = "%s"\nkind = "vllm"\nbase_url = "http://127.0.0.1:%d/v1"\n'
     own = f'[[providers]]\nname = "router"\nkind = "openrouter"\nbase_url = "{vendor.base_url}"\n'
     return "".join(
         [
-            dead + deaf,
+            provider % ("dead", free_port()) + provider % ("deaf", deaf_port),
             own + 'api_keys = ["router-secret"]\n',
             *(f'[[models]]\nid = "{name}"\n{target % name}{PRICE}\n' for name in ("m", "emb", "old")),
             f'[[models]]\nid = "free"\n{target % "m"}price = {{ input = 0, output = 0 }}\n',
             f'[[models]]\nid = "unpriced"\n{target % "m"}',
             f'[[models]]\nid = "slow"\n{target % "m"}{PRICE}\nrequest_s = 0.3\nstream_s = 0.3\n',
             f'[[models]]\nid = "late"\n{target % "m"}{PRICE}\nfirst_byte_s = 0.3\n',
-            *(
-                f'[[models]]\nid = "{name}"\n{target.replace("fake", provider) % "m"}{PRICE}\n'
-                for name, provider in (("gone", "dead"), ("deaf", "deaf"))
-            ),
+            f'[[models]]\nid = "gone"\n{target.replace("fake", "dead") % "m"}{PRICE}\n',
+            f'[[models]]\nid = "deaf"\n{target.replace("fake", "deaf") % "m"}{PRICE}\n',
             '[[models]]\nid = "two"\ntargets = [{ provider = "dead", model = "m" }, '
             f'{{ provider = "fake", model = "m", priority = 2 }}]\n{PRICE}\n',
         ]
@@ -59,8 +58,7 @@ def deaf_port() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory, deaf_port: int) -> Iterator[tuple[Vendor, Gateway]]:
     with Vendor() as vendor:
-        more = "[limits]\nip_rpm = 0\n[retry]\nretries = 1\n"
-        config = toml(vendor.base_url, more) + models(vendor, deaf_port)
+        config = toml(vendor.base_url, "[limits]\nip_rpm = 0\n") + models(vendor, deaf_port)
         with Gateway(tmp_path_factory.mktemp("ledger"), config) as gateway:
             yield vendor, gateway
 
@@ -77,12 +75,9 @@ def gateway(places: tuple[Vendor, Gateway]) -> Gateway:
 
 
 def query(gateway: Gateway, sql: str, *parameters: Any) -> list[dict[str, Any]]:
-    connection = sqlite3.connect(gateway.data_dir / "rooya.db", timeout=5)
-    connection.row_factory = sqlite3.Row
-    try:
+    with closing(sqlite3.connect(gateway.data_dir / "rooya.db", timeout=5)) as connection:
+        connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(sql, parameters)]
-    finally:
-        connection.close()
 
 
 def awaited(gateway: Gateway, count: int, sql: str, *parameters: Any) -> list[dict[str, Any]]:
@@ -136,18 +131,13 @@ def usage_chunk(**usage: Any) -> bytes:
     return b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
 
 
-DONE = b"data: [DONE]\n\n"
-
-
 def post(gateway: Gateway, **fields: Any) -> tuple[int, dict[str, str], bytes]:
     return gateway.post("/v1/chat/completions", {"model": "m", "messages": HELLO, **fields})
 
 
 def test_a_reported_usage_is_charged_to_the_nanodollar(vendor: Vendor, gateway: Gateway) -> None:
-    details = {
-        "prompt_tokens_details": {"cached_tokens": 40},
-        "completion_tokens_details": {"reasoning_tokens": 7},
-    }
+    cached, thought = {"cached_tokens": 40}, {"reasoning_tokens": 7}
+    details = {"prompt_tokens_details": cached, "completion_tokens_details": thought}
     vendor.answers["m"] = reply(chat(used(101, 33, **details)))
     _, headers, _ = post(gateway)
     (row,) = rows(gateway, headers["x-request-id"])
@@ -232,8 +222,8 @@ def test_an_error_before_any_token_costs_nothing(
     error = {"error": {"message": "a long story of what went wrong " * 50, "type": "x"}}
     vendor.answers["m"] = reply(error, status)
     _, headers, _ = post(gateway, stream=is_stream)
-    found = rows(gateway, headers["x-request-id"])
-    assert [charged(row) for row in found] == [("error", "none", 0, 0, 0)]
+    (row,) = rows(gateway, headers["x-request-id"])
+    assert charged(row) == ("error", "none", 0, 0, 0)
 
 
 def test_an_error_in_mid_stream_is_charged_what_came_before(vendor: Vendor, gateway: Gateway) -> None:
@@ -253,14 +243,13 @@ def test_an_error_in_mid_stream_is_charged_what_came_before(vendor: Vendor, gate
 
 def test_each_target_has_its_row_and_the_request_counts_once(vendor: Vendor, gateway: Gateway) -> None:
     vendor.answers["m"] = reply(chat(used(10, 20)))
-    hourly = "SELECT coalesce(sum(requests), 0) AS n FROM usage_hourly WHERE model = 'two'"
-    _, headers, _ = post(gateway, model="two")
-    first, second = rows(gateway, headers["x-request-id"], 2)
-    assert (first["provider"], first["attempt"], *charged(first)) == ("dead", 0, "error", "none", 0, 0, 0)
-    assert (second["provider"], second["attempt"], *charged(second)) == (
-        ("fake", 1, "ok", "reported", 10, 20, 225_000)
-    )
-    assert query(gateway, hourly)[0]["n"] == 1
+    found = rows(gateway, post(gateway, model="two")[1]["x-request-id"], 2)
+    assert [(row["provider"], row["attempt"], *charged(row)) for row in found] == [
+        ("dead", 0, "error", "none", 0, 0, 0),
+        ("fake", 1, "ok", "reported", 10, 20, 225_000),
+    ]
+    sums = "SELECT sum(requests) AS n FROM usage_hourly WHERE model = 'two'"
+    assert query(gateway, sums) == [{"n": 1}]
 
 
 @pytest.mark.parametrize("model", ["slow", "late"])
@@ -269,8 +258,7 @@ def test_a_time_out_after_the_dispatch_is_charged(
     vendor: Vendor, gateway: Gateway, is_stream: bool, model: str
 ) -> None:
     vendor.answers["m"] = Answer([], end="hang")
-    _, headers, _ = post(gateway, model=model, stream=is_stream)
-    (row,) = rows(gateway, headers["x-request-id"])
+    (row,) = rows(gateway, post(gateway, model=model, stream=is_stream)[1]["x-request-id"])
     assert (row["status"], row["usage_source"], row["output_tokens"]) == ("timeout", "estimated", 0)
     assert row["cost_nanodollars"] == 2500 * row["input_tokens"] > 0
 
@@ -355,21 +343,18 @@ def test_a_vendors_own_cost_goes_before_any_price(vendor: Vendor, gateway: Gatew
 
 
 def test_an_unpriced_model_is_marked_and_refused_to_a_key_with_a_budget(
-    vendor: Vendor, gateway: Gateway
+    vendor: Vendor, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor.answers["m"] = reply(chat(used(10, 20)))
     (row,) = rows(gateway, post(gateway, model="unpriced")[1]["x-request-id"])
     assert (row["price_id"], *charged(row)) == (0, "ok", "reported", 10, 20, 0)
-    usual, gateway.key = gateway.key, gateway.run("keys", "create", "--name", "b", "--budget", "5")["key"]
-    try:
-        for is_stream in (False, True):
-            status, _, body = post(gateway, model="unpriced", stream=is_stream)
-            assert (status, json.loads(body)["error"]["code"]) == (400, "model_not_priced")
-            assert "unpriced" in json.loads(body)["error"]["message"]
-        (row,) = rows(gateway, post(gateway, model="free")[1]["x-request-id"])
-        assert row["price_id"] != 0 and row["cost_nanodollars"] == 0
-    finally:
-        gateway.key = usual
+    monkeypatch.setattr(gateway, "key", gateway.run("keys", "create", "--name", "b", "--budget", "5")["key"])
+    for is_stream in (False, True):
+        status, _, body = post(gateway, model="unpriced", stream=is_stream)
+        assert (status, json.loads(body)["error"]["code"]) == (400, "model_not_priced")
+        assert "unpriced" in json.loads(body)["error"]["message"]
+    (row,) = rows(gateway, post(gateway, model="free")[1]["x-request-id"])
+    assert row["price_id"] != 0 and row["cost_nanodollars"] == 0
 
 
 def test_a_clients_own_request_id_is_noted_and_spares_no_charge(vendor: Vendor, gateway: Gateway) -> None:
@@ -400,15 +385,8 @@ def test_always_synced_calls_are_answered_many_at_once(tmp_path: Path, is_stream
             vendor.answers["m"] = (
                 stream(chunk("Hi"), chunk(None, "stop"), DONE) if is_stream else reply(chat(used(10, 20)))
             )
-            statuses: list[int] = []
-            threads = [
-                threading.Thread(target=lambda: statuses.append(post(gateway, stream=is_stream)[0]))
-                for _ in range(50)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            with ThreadPoolExecutor(50) as pool:
+                statuses = list(pool.map(lambda _: post(gateway, stream=is_stream)[0], range(50)))
             assert statuses == [200] * 50
             assert count(gateway) == 51
 
