@@ -65,7 +65,6 @@ class PriceList:
         self._retry_s = retry_s
         self._clock = clock
         self._quiet_until = -1.0
-        self._pinned: dict[Served, Tariff | None] = {}
         self._learned: LRUCache[Served, Tariff | None] = LRUCache(MOST_KNOWN)
         self._queue: dict[Served, str] = {}
         self._answers: dict[Served, asyncio.Future[Tariff | None]] = {}
@@ -73,14 +72,12 @@ class PriceList:
         self._process: Process | None = None
         self._is_closed = False
 
-    def preset(self, served: Served, tariff: Tariff | None, *, pinned: bool = False) -> None:
-        """Put in what is known from elsewhere. pinned: the operator's own, which nothing pushes out."""
-        (self._pinned if pinned else self._learned)[served] = tariff
+    def preset(self, served: Served, tariff: Tariff | None) -> None:
+        """Put in what is known from elsewhere."""
+        self._learned[served] = tariff
 
     def find(self, served: Served) -> Tariff | None:
         """None = it has no price. Raises KeyError while that is not known: `resolve` it."""
-        if served in self._pinned:
-            return self._pinned[served]
         return self._learned[served]
 
     def use(self, command: Sequence[str]) -> None:
@@ -91,7 +88,7 @@ class PriceList:
 
     def is_known(self, served: Served) -> bool:
         """Would `find` answer?"""
-        return served in self._pinned or served in self._learned
+        return served in self._learned
 
     async def resolve(self, names: Iterable[Served]) -> dict[Served, Tariff | None]:
         """What `find` knows or the child says; None for what it does not know, or cannot be asked now."""
