@@ -155,13 +155,11 @@ def test_only_the_first_closing_is_written(world: World, first: str, status: str
 
 
 def test_a_clock_that_steps_back_makes_no_negative_time(world: World) -> None:
-    async def test() -> None:
-        account = await world.open()
-        world.now -= 3600
-        account.note_first_byte()
-        account.settle(Usage(1, 1))
-
-    asyncio.run(test())
+    account = asyncio.run(world.open())
+    world.now -= 3600
+    account.note_first_byte()
+    account.settle(Usage(1, 1))
+    assert (account.first_byte_ms, account.total_ms) == (0, 0)
     assert [(row.first_byte_ms, row.total_ms) for row in world.rows()] == [(0, 0)]
 
 
@@ -265,6 +263,14 @@ class Disk:
         self.times -= 1
 
 
+def test_nobody_begins_at_once_where_the_disk_is_waited_for(tmp_path: Path, world: World) -> None:
+    waiting = World(tmp_path / "waiting", disk=Disk(1))
+    for each, is_at_once in ((world, True), (waiting, False)):
+        asyncio.run(each.open())  # from here on its price is known
+        account = each.accounts.open(make_call(), KEY, each.target(), 0)
+        assert (account is not None) == is_at_once
+
+
 PIECE = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
 
 
@@ -346,11 +352,13 @@ def test_the_worst_case_is_never_less_than_what_comes(
         **({} if choices == 1 else {"n": choices}), **({} if cap is None else {"max_tokens": cap})
     )
     call.body = b"x" * data.draw(st.integers(0, 5000))
-    prompt = data.draw(st.integers(0, len(call.body)))
-    answer = data.draw(st.integers(0, (cap or 200) * choices))
-    parts = [data.draw(st.integers(0, prompt)) for _ in range(6)] + [
-        data.draw(st.integers(0, answer)) for _ in range(3)
-    ]
+
+    def part(whole: int) -> int:
+        return data.draw(st.sampled_from([0, whole]) | st.integers(0, whole))
+
+    prompt = part(len(call.body))
+    answer = part((cap or 200) * choices)
+    parts = [part(prompt) for _ in range(6)] + [part(answer) for _ in range(3)]
     usage = Usage(
         prompt,
         answer,
