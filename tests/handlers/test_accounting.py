@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -90,19 +91,15 @@ class World:
     async def relayed(self, call: Call) -> AsyncIterator[bytes]:
         """The answer, as far as it is handed out."""
         transport = Transport()
+        clock = asyncio.get_running_loop().time
         relay = Relay(
-            router=self.router,
-            transport=transport,
-            accounts=self.accounts,
-            patience=Patience(),
-            clock=asyncio.get_running_loop().time,
+            router=self.router, transport=transport, accounts=self.accounts, patience=Patience(), clock=clock
         )
         try:
             if not call.stream:
                 yield (await relay.fetch(call, KEY)).reply.body
                 return
-            stream = await relay.open(call, KEY)
-            with closing(stream):
+            with closing(await relay.open(call, KEY)) as stream:
                 chunks = stream.chunks
                 while chunks:
                     yield b"".join(chunk.data for chunk in chunks)
@@ -164,14 +161,12 @@ def test_a_clock_that_steps_back_makes_no_negative_time(world: World) -> None:
 
 
 def test_what_a_vendor_bills_beyond_its_cap_is_charged_and_noted(world: World) -> None:
-    async def test() -> None:
-        account = await world.open(max_tokens=10)
-        account.settle(Usage(5, 1000))
-
-    asyncio.run(test())
+    account = asyncio.run(world.open(max_tokens=10))
+    account.settle(Usage(5, 1000))
     (row,) = world.rows()
     assert row.cost_nanodollars == 2_005_000
-    assert json.loads(row.details or "")["overrun_nanodollars"] > 0
+    overrun = 2_005_000 - account.worst_nanodollars
+    assert json.loads(row.details or "") == {"overrun_nanodollars": overrun} and overrun > 0
 
 
 def test_what_stays_within_its_bounds_has_no_details(world: World) -> None:
@@ -267,8 +262,7 @@ def test_nobody_begins_at_once_where_the_disk_is_waited_for(tmp_path: Path, worl
     waiting = World(tmp_path / "waiting", disk=Disk(1))
     for each, is_at_once in ((world, True), (waiting, False)):
         asyncio.run(each.open())  # from here on its price is known
-        account = each.accounts.open(make_call(), KEY, each.target(), 0)
-        assert (account is not None) == is_at_once
+        assert (each.accounts.open(make_call(), KEY, each.target(), 0) is not None) == is_at_once
 
 
 PIECE = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
@@ -288,11 +282,16 @@ def test_what_is_not_on_the_disk_is_not_answered(
         async for data in world.relayed(call):
             shown.append(data)
 
-    with Vendor() as fake, pytest.raises(LedgerFull):
+    with Vendor() as fake:
         world = World(tmp_path, disk=Disk(times), url=fake.base_url)
         answer = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
         fake.answers["m"] = stream_of(PIECE, 0.05, b"data: [DONE]\n\n") if is_stream else reply(answer)
-        asyncio.run(test())
+        with pytest.raises(LedgerFull):
+            asyncio.run(test())
+        end = time.monotonic() + 10
+        while any(request.gone_at is None for request in fake.requests):
+            assert time.monotonic() < end
+            time.sleep(0.002)
     assert len(fake.requests) == (model == "m" and times > 0)
     assert b"[DONE]" not in b"".join(shown) and (is_stream or not shown)
     (row,) = world.rows()
@@ -356,23 +355,41 @@ def test_the_worst_case_is_never_less_than_what_comes(
     def part(whole: int) -> int:
         return data.draw(st.sampled_from([0, whole]) | st.integers(0, whole))
 
-    prompt = part(len(call.body))
-    answer = part((cap or 200) * choices)
-    parts = [part(prompt) for _ in range(6)] + [part(answer) for _ in range(3)]
-    usage = Usage(
-        prompt,
-        answer,
-        *parts[:2],
-        reasoning_tokens=parts[6],
-        audio_input_tokens=parts[2],
-        audio_output_tokens=parts[7],
-        cache_write_1h_tokens=parts[3],
-        cached_audio_tokens=parts[4],
-        image_input_tokens=parts[5],
-        image_output_tokens=parts[8],
-        variant=data.draw(st.sampled_from(["", "service_tier=x", "service_tier=y"])),
-    )
+    prompt, answer = part(len(call.body)), part((cap or 200) * choices)
+    parts = [part(prompt if side == "i" else answer) for side in "iioioiiio"]
+    variant = data.draw(st.sampled_from(["", "service_tier=x", "service_tier=y"]))
+    usage = Usage(prompt, answer, *parts, variant=variant)
     assert cost(price, usage) <= terms.worst(call)
+
+
+USED = {
+    "cached_input": Usage(1000, 0, 1000),
+    "cache_write": Usage(1000, 0, cache_write_tokens=1000),
+    "cache_write_1h": Usage(1000, 0, cache_write_tokens=1000, cache_write_1h_tokens=1000),
+    "reasoning": Usage(1000, 300, reasoning_tokens=300),
+    "audio_input": Usage(1000, 0, audio_input_tokens=1000),
+    "cached_audio": Usage(1000, 0, 1000, audio_input_tokens=1000, cached_audio_tokens=1000),
+    "audio_output": Usage(1000, 300, audio_output_tokens=300),
+    "image_input": Usage(1000, 0, image_input_tokens=1000),
+    "image_output": Usage(1000, 300, image_output_tokens=300),
+}
+
+
+@pytest.mark.parametrize("place", ["standard", "tier", "variant"])
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_the_worst_case_knows_the_dearest_rate_wherever_it_is(name: str, place: str) -> None:
+    cheap = Rates.from_known(dict.fromkeys(NAMES, 1))
+    dear = replace(cheap, **{name: 10**12})
+    price = {
+        "standard": Price("x", dear),
+        "tier": Price("x", cheap, ((10, dear),)),
+        "variant": Price("x", cheap, (), {"flex": Price("x", dear)}),
+    }[place]
+    call = make_call(n=3, max_tokens=100)
+    call.body = b"x" * 1000
+    usage = replace(USED.get(name, Usage(1000, 300)), variant="flex")
+    worst = Terms(Place("m", "p", "m", "chat", "x", ""), price, "family", 7).worst(call)
+    assert 10**8 <= cost(price, usage) <= worst
 
 
 def test_the_output_bound_takes_the_greatest_cap_times_all_answers() -> None:
