@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from handlers.errors import Refused
@@ -18,9 +19,10 @@ from providers import errors as vendor
 from providers.errors import ProviderError
 from providers.estimate import TOKENS_A_MESSAGE, Estimator
 from providers.pricing import cost
-from providers.types import Call, Target, Usage
+from providers.types import EMBEDDINGS, Call, Target, Usage
 from store.errors import LedgerFull
 from store.journal import Journal
+from store.records import MOST_MONEY
 from store.types import NEVER, ApiKey, LedgerRecord
 
 MAX_VARIANT: Final = 40
@@ -32,7 +34,16 @@ NOTHING: Final = Usage(source="none")
 class Account(LedgerRecord):
     """One attempt. usage: what the vendor has reported so far. text_bytes: of generated text seen so far."""
 
-    __slots__ = ("_accounts", "_call", "_terms", "is_open", "text_bytes", "usage")
+    __slots__ = (
+        "_accounts",
+        "_call",
+        "_terms",
+        "_told_bytes",
+        "is_open",
+        "is_refused",
+        "text_bytes",
+        "usage",
+    )
 
     def __init__(self, accounts: Accounts, call: Call, terms: Terms) -> None:
         self._accounts = accounts
@@ -45,8 +56,10 @@ class Account(LedgerRecord):
         self.worst_nanodollars = terms.worst(call)
         self.first_byte_ms = NEVER
         self.is_open = True
+        self.is_refused = False  # the vendor's status says that there is no answer
         self.usage: Usage | None = None
         self.text_bytes = 0
+        self._told_bytes = 0  # of text that had been seen when the usage was reported
 
     @property
     def sync(self) -> Callable[[], Awaitable[None]] | None:
@@ -68,32 +81,52 @@ class Account(LedgerRecord):
         if not self.is_open:
             return
         accounts = self._accounts
-        if usage is None or accounts.wants_sample():
+        if usage is None or not usage.output_tokens or accounts.wants_sample():
             usage = self._compared(usage, body)
         self._close("ok", usage)
+
+    def note_usage(self, usage: Usage) -> None:
+        """The vendor says in mid-stream what was used so far; `text_bytes` is up to date."""
+        self.usage = usage
+        self._told_bytes = self.text_bytes
 
     def fail(self, failure: ProviderError) -> None:
         """The vendor, or its connection, failed. What it reported or was seen is charged, nothing else."""
         if not self.is_open:
             return
-        is_late = failure.kind == vendor.TIMEOUT and failure.status is None and failure.dispatched
-        usage = self.usage
-        if usage is None:
-            usage = self._estimate() if is_late or self.text_bytes else NOTHING
-        self._close("timeout" if is_late else "error", usage)
+        is_own = failure.kind == vendor.TIMEOUT and failure.status is None and not self.is_refused
+        is_late = is_own and failure.dispatched
+        self._close("timeout" if is_late else "error", self._so_far(is_charged=is_late))
 
     def abandon(self, *, is_sent: bool) -> None:
         """Nobody waits for the answer any more. is_sent: may the vendor have seen the request?"""
         if self.is_open:
-            self._close("client_gone", self.usage or (self._estimate() if is_sent else NOTHING))
+            self._close("client_gone", self._so_far(is_charged=is_sent and not self.is_refused))
+
+    def _so_far(self, *, is_charged: bool) -> Usage:
+        """Of an answer that was cut. is_charged: may the vendor charge for it, though nothing was seen?"""
+        if self.usage is None:
+            return self._estimate() if is_charged or self.text_bytes else NOTHING
+        if self.text_bytes > self._told_bytes or not self.usage.output_tokens:
+            return self._completed(self.usage)  # what came after the vendor's word for it counts too
+        return self.usage
+
+    def _completed(self, usage: Usage) -> Usage:
+        """With the output that was seen, where the vendor told less, or nothing that can be meant."""
+        if not usage.input_tokens and not usage.output_tokens and usage.cost_nanodollars is None:
+            return self._estimate()
+        seen = self._accounts.estimator.output_tokens(self._terms.family, self.text_bytes)
+        if seen <= usage.output_tokens:
+            return usage
+        return replace(usage, output_tokens=seen, source="estimated")
 
     def _compared(self, usage: Usage | None, body: bytes) -> Usage:
         """An estimate where nothing is reported; else the text teaches what a token is."""
         estimator = self._accounts.estimator
-        if usage is None:
-            if body:
+        if usage is None or not usage.output_tokens:
+            if body and self._call.operation != EMBEDDINGS:
                 self.text_bytes = estimator.output_text_bytes(body)
-            return self._estimate()
+            return self._estimate() if usage is None else self._completed(usage)
         if len(body) + len(self._call.body) <= MAX_SAMPLE_BYTES:
             if body:
                 self.text_bytes = estimator.output_text_bytes(body)
@@ -112,7 +145,8 @@ class Account(LedgerRecord):
         self.is_open = False
         self.status = status
         self.used = usage
-        self.cost_nanodollars = charge = 0 if usage is NOTHING else self.price(usage)
+        charge = 0 if usage is NOTHING else min(self.price(usage), MOST_MONEY)
+        self.cost_nanodollars = charge
         accounts = self._accounts
         self.total_ms = accounts.since(self.started_at_ms)
         is_usual = charge <= self.worst_nanodollars and not usage.has_rare_parts
@@ -195,7 +229,8 @@ class Accounts:
     def learn(self, family: str, payload: dict[str, Any], usage: Usage, text_bytes: int) -> None:
         """From one answer: how many bytes of text a token is in this family of models."""
         text, fixed = self.estimator.input_bytes(payload)
-        if fixed == TOKENS_A_MESSAGE * len(payload.get("messages") or ()):  # nothing in it but text
+        messages = payload.get("messages")  # of no meaning outside of chat, and then of any type
+        if fixed == TOKENS_A_MESSAGE * (len(messages) if isinstance(messages, list) else 0):  # text alone
             self.estimator.learn_input(family, text, usage.input_tokens - fixed)
         if text_bytes and not usage.reasoning_tokens and not usage.audio_output_tokens:
             self.estimator.learn_output(family, text_bytes, usage.output_tokens)
@@ -205,7 +240,7 @@ def details(usage: Usage, record: LedgerRecord) -> str:
     """What is rare, as a JSON object; empty if there is nothing of it."""
     found: dict[str, object] = {}
     if usage.variant:
-        found["variant"] = usage.variant[:MAX_VARIANT]
+        found["variant"] = usage.variant[:MAX_VARIANT].encode("ascii", "replace").decode()
     if usage.cost_nanodollars is not None:
         found["cost_by"] = "provider"
     if usage.is_unclear:

@@ -66,6 +66,7 @@ class Stream:
                 self._fail(failure)
                 break
             chunks = decoder.feed(data) if data else decoder.close()
+            self._account.text_bytes = decoder.text_bytes
             for chunk in chunks:
                 if chunk.usage is not None:
                     self._note_usage(chunk)
@@ -74,7 +75,6 @@ class Stream:
             elif decoder.done or not data:
                 self._is_over = True
                 self._response.finish()
-                self._account.text_bytes = decoder.text_bytes
                 self._account.settle(self._account.usage)
                 if self._account.sync is not None:
                     await self._account.sync()
@@ -96,8 +96,8 @@ class Stream:
 
     def _note_usage(self, chunk: Chunk) -> None:
         assert chunk.usage is not None
-        self._account.usage = chunk.usage
-        if self._wants_cost:
+        self._account.note_usage(chunk.usage)
+        if self._wants_cost and chunk.usage.cost_nanodollars is None:  # else the vendor's own is there
             chunk.data = with_cost(chunk.data, self._account.price(chunk.usage))
 
 
@@ -134,11 +134,11 @@ class LocalStream(Stream):
 
 
 def with_cost(events: bytes, nanodollars: int) -> bytes:
-    """Events whose last `usage` object also tells the cost. In USD, exact to the nano-dollar."""
-    places = list(_USAGE.finditer(events))
-    if not places:
+    """Events whose `usage` object also tells the cost, in USD; what hosts add comes behind it."""
+    place = _USAGE.search(events)
+    if place is None:
         return events
-    end = places[-1].end()
+    end = place.end()
     return b'%b"cost":%b,%b' % (events[:end], usd(nanodollars).encode(), events[end:])
 
 

@@ -113,6 +113,7 @@ class Relay:
             account = await accounts.open_slowly(call, key, target, number)
         try:
             response = await self._transport.send(request, target.timeouts, deadline)
+            account.is_refused = response.status != 200
             try:
                 body = await response.read()
             finally:
@@ -165,6 +166,7 @@ class Relay:
             account.abandon(is_sent=request.is_sent)
             raise
         account.note_first_byte()
+        account.is_refused = response.status != 200
         stream = Stream(account, call, codec.decoder(call), response, request.dropped)
         try:
             if response.status != 200:

@@ -57,14 +57,15 @@ class Retention:
         )
         if self._delete_batch(f"{max(0, now_ms - self._keep.days * DAY_MS):012x}"):
             return True
-        return self._used_bytes() > self._keep.size_bytes and self._delete_batch("g")
+        is_large = self._used_bytes() > self._keep.size_bytes
+        return is_large and self._delete_batch("g", only_whole=True)  # the newest stay, whatever the size
 
-    def _delete_batch(self, before: str) -> bool:
+    def _delete_batch(self, before: str, *, only_whole: bool = False) -> bool:
         """Of the rows whose request id is less. True if a whole batch was deleted."""
         with transaction(self._connection):
             last = self._connection.execute(LAST_OF_BATCH, (before, ROWS_A_BATCH - 1)).fetchone()
             is_whole = last is not None
-            if last is None:
+            if last is None and not only_whole:
                 last = self._connection.execute(LAST_OLDEST, (before,)).fetchone()
             if last is not None:
                 self._connection.execute(CLOSE, last)

@@ -189,12 +189,12 @@ def test_a_database_too_large_loses_its_oldest_until_it_is_not(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_a_bound_that_the_sums_alone_exceed_deletes_every_row_and_ends(tmp_path: Path) -> None:
+def test_a_bound_that_the_sums_alone_exceed_keeps_the_newest_rows_and_ends(tmp_path: Path) -> None:
     with shelf(tmp_path) as kept:
         kept.put([row(number, number * 1000) for number in range(1, 200)])
         before = kept.sums()
         kept.delete_all(size_bytes=1)
-        assert kept.count() == 0
+        assert 0 < kept.count() < 10  # less than a batch
         assert kept.sums() == before
         assert kept.retention(size_bytes=1).delete_some() is False
 
