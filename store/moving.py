@@ -16,9 +16,8 @@ from store.records import Reader, bodies
 from store.segments import FIRST_POSITION, Segment, Slot
 from store.types import LedgerRow
 
-BATCH_BYTES: Final = (
-    64 * 1024
-)  # some 500 calls: the loop's thread waits for none of it longer than for a part
+# Some 500 calls: the loop's thread waits for none of it longer than for a part. No record is so long.
+BATCH_BYTES: Final = 64 * 1024
 RECORDS_A_SLICE: Final = 100  # decoded in one go
 REST_SECONDS: Final = 0.0002  # in between; a sleep of 0 gives neither the interpreter nor the core away
 
@@ -90,6 +89,8 @@ class Moving:
         settled: list[LedgerRow] = []
         reached = 0
         for count, (place, body) in enumerate(bodies(data), 1):
+            if body is None and reached:
+                break  # cut off by the end, or damaged: what begins the next batch will tell
             reached = place
             row = self._reader.feed(body) if body is not None else None
             if row is not None:

@@ -145,7 +145,8 @@ def _next_good(data: bytes, start: int) -> int | None:
         begin = at + FRAME.size
         if data[begin : begin + 1] in KINDS:
             length, checksum = FRAME.unpack_from(data, at)
-            if length <= MAX_BODY_BYTES and crc32(data[begin : begin + length]) == checksum:
+            # A length of 0 is never one of ours, and zeros would be its checksum.
+            if 0 < length <= MAX_BODY_BYTES and crc32(data[begin : begin + length]) == checksum:
                 return at
     return None
 

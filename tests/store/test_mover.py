@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from store import moving
 from store.errors import DataDirectoryTaken, LedgerFull
+from store.journal import Journal
 from store.mover import Books, Mover
-from store.segments import SEGMENT_BYTES
+from store.recovery import register
+from store.segments import SEGMENT_BYTES, Segment, Slot
 from store.types import LedgerRecord
 from tests.store.books import connected, differences, ended, kept, make_data_dir, opened, place, rows
 
@@ -59,6 +62,27 @@ def test_a_stop_moves_more_than_one_batch(tmp_path: Path) -> None:
             mover.journal.settle(ended(begun(mover, opened())))
     assert len(rows(books)) == 7000
     assert list((tmp_path / "journal" / "0").glob("*.log")) == []
+
+
+@pytest.mark.parametrize("batch_bytes", range(300, 480))
+def test_a_batch_may_end_anywhere_in_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int
+) -> None:
+    monkeypatch.setattr(moving, "BATCH_BYTES", batch_bytes)
+    books = make_data_dir(tmp_path)
+    slot = Slot.take(books.journal, 0)
+    with connected(books) as connection:
+        start, number = register(connection, slot)
+        journal = Journal(Segment.create(slot, start, number, books.segment_bytes))
+        steps = moving.Moving(connection, slot, start, journal)
+        for total_ms in range(1, 7):  # fast calls: runs of zeros, then a small number
+            call = opened(first_byte_ms=0)
+            journal.begin(call)
+            journal.settle(ended(call, total_ms=total_ms))
+        while steps.step():
+            pass
+        slot.release()
+        assert [row[0] for row in rows(books, "total_ms")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_it_is_there_within_a_second_without_a_stop(tmp_path: Path) -> None:
