@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,9 @@ import uvloop
 from redis.asyncio import Redis
 
 from handlers import commands
-from handlers.accounting import Accounts
+from handlers.accounting import Accounts, Bookkeeping
 from handlers.client_address import ClientAddresses
+from handlers.gate import Addresses, Gate
 from handlers.inference import Authenticator, Inference
 from handlers.price_keeping import PriceKeeper
 from handlers.relay import Patience, Relay
@@ -32,6 +33,8 @@ from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
 from handlers.server import Bounds, Server, inherited_sockets
 from handlers.terms import TermsBook
+from limits.embedded import EmbeddedLimiter
+from limits.types import Limiter
 from providers import price_edition, pricing, vendors
 from providers.estimate import Estimator
 from providers.price_list import PriceList
@@ -85,8 +88,9 @@ class Gateway:
         closing.push_async_callback(asyncio.to_thread, self._mover.stop)
         self._transport = Transport()
         closing.push_async_callback(self._transport.close)
-        accounts = await self._keep_accounts(database)
-        self._server = self._build_server(accounts)
+        limiter = await self._keep_limits(database)
+        accounts = await self._keep_accounts(database, limiter)
+        self._server = self._build_server(accounts, limiter)
         await self._listen()
         gc.freeze()  # what start-up made lives on: the collector need not walk it again and again
         gc.set_threshold(*GC_THRESHOLDS)
@@ -94,7 +98,11 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
 
-    async def _keep_accounts(self, database: Database) -> Accounts:
+    async def _keep_limits(self, database: Database) -> Limiter:
+        """What keys may still do."""
+        return EmbeddedLimiter(clock=steady_clock(), load=None)
+
+    async def _keep_accounts(self, database: Database, limiter: Limiter) -> Accounts:
         """What calls cost: prices, and the journal that they are written to."""
         settings = self._settings
         price_list = PriceList()
@@ -112,22 +120,30 @@ class Gateway:
         await keeper.start()
         journal = self._mover.journal
         is_always_synced = settings.ledger.journal_sync == "always"
+        sync = GroupSync(journal).wait if is_always_synced else None
         return Accounts(
-            journal=journal,
+            books=Bookkeeping(journal, settings.ledger.journal_required, sync),
+            limiter=limiter,
             terms=terms,
             estimator=estimator,
             clock=time.time,
-            is_required=settings.ledger.journal_required,
-            sync=GroupSync(journal).wait if is_always_synced else None,
         )
 
-    def _build_server(self, accounts: Accounts) -> Server:
+    def _build_server(self, accounts: Accounts, limiter: Limiter) -> Server:
         settings = self._settings
+        gate = Gate(
+            limiter=limiter,
+            addresses=Addresses(settings.limits.ip_exempt),
+            ip_rpm=settings.limits.ip_rpm,
+            is_for_all=settings.limits.ip_scope == "all",
+            clock=time.time,
+        )
         patience = Patience(settings.timeouts.request_s, settings.timeouts.stream_s, settings.retry.retries)
         authenticator = Authenticator(self._keyring)
         clock = asyncio.get_running_loop().time
         inference = Inference(
             authenticator=authenticator,
+            gate=gate,
             relay=Relay(
                 router=self.router,
                 transport=self._transport,
@@ -139,13 +155,16 @@ class Gateway:
         )
         rooms = Rooms(
             inference=inference,
+            gate=gate,
+            authenticator=authenticator,
             router=self.router,
-            catalog_guard=None if settings.server.public_catalog else authenticator,
+            is_catalog_public=settings.server.public_catalog,
             state=self.state,
             uptime_seconds=lambda: time.monotonic() - self._started_at,
         )
         return Server(
             Routes(rooms),
+            explain=gate.explain,
             bounds=Bounds(body_bytes=settings.server.max_body_bytes),
             addresses=ClientAddresses(settings.server.trusted_proxies),
             request_ids=RequestIds(),
@@ -198,7 +217,16 @@ def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:
         timeouts.idle_s if entry.idle_s is None else entry.idle_s,
     )
     price = None if entry.price is None else pricing.from_usd(entry.price)
-    return ModelSpec(entry.id, targets, entry.max_output_tokens, price, entry.request_s, entry.stream_s, own)
+    return ModelSpec(
+        entry.id,
+        targets,
+        max_output_tokens=entry.max_output_tokens,
+        max_image_tokens=entry.max_image_tokens,
+        price=price,
+        request_s=entry.request_s,
+        stream_s=entry.stream_s,
+        timeouts=own,
+    )
 
 
 def books(settings: Settings) -> Books:
@@ -210,6 +238,12 @@ def books(settings: Settings) -> Books:
         keep=keep,
         is_always_synced=settings.ledger.journal_sync == "always",
     )
+
+
+def steady_clock() -> Callable[[], int]:
+    """Unix milliseconds that go on evenly, through the machine's sleep too, whatever is done to its clock."""
+    offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return lambda: (time.clock_gettime_ns(time.CLOCK_BOOTTIME) + offset) // 1_000_000
 
 
 def redis_client(url: str) -> Redis | None:

@@ -40,7 +40,7 @@ class Stream:
         self.dropped = dropped
         self.chunks: list[Chunk] = []
         self.failure: ProviderError | None = None
-        self._account = account
+        self.account = account
         self._wants_cost = call.wants_cost
         self._decoder = decoder
         self._response = response
@@ -66,7 +66,7 @@ class Stream:
                 self._fail(failure)
                 break
             chunks = decoder.feed(data) if data else decoder.close()
-            self._account.text_bytes = decoder.text_bytes
+            self.account.text_bytes = decoder.text_bytes
             for chunk in chunks:
                 if chunk.usage is not None:
                     self._note_usage(chunk)
@@ -75,9 +75,9 @@ class Stream:
             elif decoder.done or not data:
                 self._is_over = True
                 self._response.finish()
-                self._account.settle(self._account.usage)
-                if self._account.sync is not None:
-                    await self._account.sync()
+                self.account.settle(self.account.usage)
+                if self.account.sync is not None:
+                    await self.account.sync()
             if chunks:
                 return chunks
         return []
@@ -85,20 +85,20 @@ class Stream:
     def close(self) -> None:
         """Let go of the vendor's connection: at once, if the answer is not complete."""
         self._response.close()
-        self._account.text_bytes = self._decoder.text_bytes
-        self._account.abandon(is_sent=True)
+        self.account.text_bytes = self._decoder.text_bytes
+        self.account.abandon(is_sent=True)
 
     def _fail(self, failure: ProviderError) -> None:
         self.failure = failure
         self._is_over = True
-        self._account.text_bytes = self._decoder.text_bytes
-        self._account.fail(failure)
+        self.account.text_bytes = self._decoder.text_bytes
+        self.account.fail(failure)
 
     def _note_usage(self, chunk: Chunk) -> None:
         assert chunk.usage is not None
-        self._account.note_usage(chunk.usage)
+        self.account.note_usage(chunk.usage)
         if self._wants_cost and chunk.usage.cost_nanodollars is None:  # else the vendor's own is there
-            chunk.data = with_cost(chunk.data, self._account.price(chunk.usage))
+            chunk.data = with_cost(chunk.data, self.account.price(chunk.usage))
 
 
 class LocalStream(Stream):
@@ -108,7 +108,7 @@ class LocalStream(Stream):
         self.dropped = ()
         self.chunks = []
         self.failure = None
-        self._account = account
+        self.account = account
         self._wants_cost = call.wants_cost
         self._source = source
         self._ahead = next(source, None)
@@ -118,19 +118,19 @@ class LocalStream(Stream):
         chunk = self._ahead
         if chunk is None:
             return []
-        self._account.note_first_byte()
+        self.account.note_first_byte()
         if chunk.usage is not None:
             self._note_usage(chunk)
-        self._account.text_bytes += stream_text_bytes(chunk.data)
+        self.account.text_bytes += stream_text_bytes(chunk.data)
         self._ahead = next(self._source, None)
         if self._ahead is None:
-            self._account.settle(self._account.usage)
-            if self._account.sync is not None:
-                await self._account.sync()
+            self.account.settle(self.account.usage)
+            if self.account.sync is not None:
+                await self.account.sync()
         return [chunk]
 
     def close(self) -> None:
-        self._account.abandon(is_sent=True)
+        self.account.abandon(is_sent=True)
 
 
 def with_cost(events: bytes, nanodollars: int) -> bytes:

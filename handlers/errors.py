@@ -16,8 +16,12 @@ from typing import Any, Final
 
 import ujson
 
+from handlers.command_values import usd
 from handlers.payload import InvalidJSON
 from handlers.validate import InvalidParameter
+from limits import types as limit
+from limits.errors import LimiterUnavailable
+from limits.types import Claim
 from providers import errors as vendor
 from providers.errors import ModelNotFound, OperationNotOffered, ProviderError, Unsupported
 from store.errors import KeyRefused, LedgerFull, StoreUnavailable
@@ -50,6 +54,12 @@ REFUSALS: Final = {
         403, INVALID, "model_not_allowed", "This API key may not use the model that was asked for."
     ),
     "model_not_priced": Row(400, INVALID, "model_not_priced"),
+    "unbounded_cost": Row(
+        400,
+        INVALID,
+        "unbounded_cost",
+        "What this may cost has no bound, and the API key has a budget.",
+    ),
     "not_found": Row(404, INVALID, "not_found", "There is nothing at this path."),
     "method_not_allowed": Row(405, INVALID, "method_not_allowed", "This path does not take that method."),
     "request_timeout": Row(408, INVALID, "request_timeout", "The request did not arrive in time."),
@@ -61,9 +71,20 @@ REFUSALS: Final = {
     "ledger_full": Row(
         503, SERVER, "ledger_full", "The gateway cannot write down what calls cost at the moment."
     ),
+    "limiter_unavailable": Row(
+        503, SERVER, "limiter_unavailable", "The gateway cannot check this API key's budget at the moment."
+    ),
     "store_unavailable": Row(
         503, SERVER, "store_unavailable", "The gateway cannot look up API keys at the moment."
     ),
+}
+
+LIMITS: Final = {
+    limit.BUDGET: Row(402, "budget_exceeded", limit.BUDGET, "Budget limit exceeded for this API key"),
+    limit.TOKENS: Row(429, RATE, limit.TOKENS, "Rate limit exceeded"),
+    limit.REQUESTS: Row(429, RATE, limit.REQUESTS, "Rate limit exceeded"),
+    limit.PARALLEL: Row(429, RATE, limit.PARALLEL, "Rate limit exceeded"),
+    limit.ADDRESS: Row(429, RATE, limit.ADDRESS, "Rate limit exceeded"),
 }
 
 PROVIDER_FAILURES: Final = {
@@ -97,8 +118,28 @@ class Refused(Exception):
         self.param = param
 
 
+class LimitRefused(Exception):
+    """A claim that its key's limits do not allow. reset_at: when the budget's window ends, Unix seconds."""
+
+    def __init__(self, claim: Claim, reset_at: int | None = None) -> None:
+        super().__init__(claim.refusal)
+        self.claim = claim
+        self.reset_at = reset_at
+
+
+class AddressRefused(Exception):
+    """An address has sent too many requests. wait_ms: until one would pass."""
+
+    def __init__(self, wait_ms: int) -> None:
+        super().__init__(wait_ms)
+        self.wait_ms = wait_ms
+
+
 KNOWN: Final = (
     Refused,
+    LimitRefused,
+    AddressRefused,
+    LimiterUnavailable,
     KeyRefused,
     StoreUnavailable,
     LedgerFull,
@@ -148,6 +189,61 @@ def _(error: StoreUnavailable) -> Answer:
 @answer.register
 def _(error: LedgerFull) -> Answer:
     return _render(REFUSALS["ledger_full"], None, None, b"Retry-After: 1\r\n")
+
+
+@answer.register
+def _(error: LimiterUnavailable) -> Answer:
+    return _render(REFUSALS["limiter_unavailable"], None, None, b"Retry-After: 1\r\n")
+
+
+@answer.register
+def _(error: AddressRefused) -> Answer:
+    return _render(LIMITS[limit.ADDRESS], None, None, _retry_after(error.wait_ms))
+
+
+@answer.register
+def _(error: LimitRefused) -> Answer:
+    claim = error.claim
+    headers = b"" if claim.retry_after_ms is None else _retry_after(claim.retry_after_ms)
+    if claim.retry_after_ms is None or claim.refusal == limit.TOKENS:
+        headers += NO_RETRY  # the official SDKs obey it: they would ask again within seconds
+    return _render(LIMITS[claim.refusal], None, None, headers, DETAILS[claim.refusal](error))
+
+
+def _retry_after(wait_ms: int) -> bytes:
+    return b"Retry-After: %d\r\n" % max(1, -(-wait_ms // 1000))
+
+
+def _budget_details(error: LimitRefused) -> dict[str, Any]:
+    claim = error.claim
+    return {
+        "limit_usd": usd(claim.rules.budget_nanodollars),
+        "spent_usd": usd(claim.spent_nanodollars),
+        "reserved_usd": usd(claim.reserved_nanodollars),
+        "needed_usd": usd(claim.least_nanodollars),
+        "reset_at": error.reset_at,
+    }
+
+
+def _token_details(error: LimitRefused) -> dict[str, Any]:
+    claim = error.claim
+    return {"limit": claim.rules.tpd, "remaining": claim.tokens_left, "needed": claim.tokens}
+
+
+def _request_details(error: LimitRefused) -> dict[str, Any]:
+    return {"limit": error.claim.rules.rpm, "remaining": error.claim.requests_left}
+
+
+def _parallel_details(error: LimitRefused) -> dict[str, Any]:
+    return {"limit": error.claim.rules.max_parallel}
+
+
+DETAILS: Final = {
+    limit.BUDGET: _budget_details,
+    limit.TOKENS: _token_details,
+    limit.REQUESTS: _request_details,
+    limit.PARALLEL: _parallel_details,
+}
 
 
 @answer.register
@@ -214,12 +310,20 @@ def shown(name: str) -> str:
     return text if len(name) <= 100 else text + "…"
 
 
-def _render(row: Row, message: str | None, param: str | None, headers: bytes = b"") -> Answer:
+def _render(
+    row: Row,
+    message: str | None,
+    param: str | None,
+    headers: bytes = b"",
+    details: dict[str, Any] | None = None,
+) -> Answer:
     fields: dict[str, Any] = {
         "message": message or row.message,
         "type": row.type,
         "param": param,
         "code": row.code,
     }
+    if details is not None:
+        fields["details"] = details
     body = ujson.dumps({"error": fields}, ensure_ascii=False, escape_forward_slashes=False)
     return Answer(row.status, JSON + headers, body.encode("utf-8", "replace"))

@@ -8,7 +8,7 @@ It knows HTTP's framing and nothing of keys, models or errors' texts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from tornado.concurrent import Future
 
 from handlers.errors import Refused
 from handlers.head import Head
+from store.types import ApiKey
 
 if TYPE_CHECKING:
     from handlers.front import Connection
@@ -49,6 +50,8 @@ class Exchange(httputil.HTTPConnection):
     is_abandoned = False
     is_running = False
     task: asyncio.Task[None] | None = None
+    key: ApiKey | None = None  # once it is known whose request it is
+    passing: Awaitable[int] | None = None  # says whether the client's address may call (see `gate.py`)
     _size = 0
     _is_wanted = False
     _is_streamed = False

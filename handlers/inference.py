@@ -15,10 +15,13 @@ from handlers import stream
 from handlers.answering import NANODOLLARS
 from handlers.errors import Refused
 from handlers.exchange import JSON, Exchange
+from handlers.gate import Gate
+from handlers.head import Head
 from handlers.payload import is_verbatim, parse
 from handlers.relay import Relay
 from handlers.validate import validate
 from providers.types import Call
+from store.errors import KeyRefused
 from store.keyring import Keyring
 from store.types import ApiKey
 
@@ -46,6 +49,14 @@ class Authenticator:
         """The key where memory has it not. Raises KeyRefused, StoreUnavailable."""
         return await self._keyring.lookup(digest, time())
 
+    async def has_valid_key(self, head: Head) -> bool:
+        """Does a request come with a key that holds? Raises StoreUnavailable."""
+        try:
+            digest, key = self.find(head.field(b"authorization"))
+            return key is not None or await self.look_up(digest) is not None
+        except (Refused, KeyRefused):
+            return False
+
 
 def _tidied(authorization: bytes) -> bytes:
     """The header as it is usually written, from any other spelling of the scheme and any blanks behind it."""
@@ -58,15 +69,18 @@ def _tidied(authorization: bytes) -> bytes:
 class Inference:
     """chat completions, completions and embeddings: one endpoint, told apart by `operation`."""
 
-    def __init__(self, *, authenticator: Authenticator, relay: Relay, is_strict: bool) -> None:
+    def __init__(self, *, authenticator: Authenticator, gate: Gate, relay: Relay, is_strict: bool) -> None:
         self._authenticator = authenticator
+        self._gate = gate
         self._relay = relay
         self._is_strict = is_strict
 
     async def serve(self, exchange: Exchange, operation: str) -> None:
+        self._gate.enter(exchange)
         digest, key = self._authenticator.find(exchange.head.field(b"authorization"))
         if key is None:
             key = await self._authenticator.look_up(digest)
+        exchange.key = key
         body = await exchange.read_body()
         payload = parse(body)
         validate(operation, payload, strict=self._is_strict)
@@ -74,27 +88,33 @@ class Inference:
         call = Call(
             operation, payload["model"], payload, body, is_stream, is_verbatim(body), exchange.request_id
         )
+        call.passing = exchange.passing
         named = exchange.head.field(b"x-client-request-id")
         if named is not None:
             call.client_request_id = named[:MAX_CLIENT_ID].decode("latin-1")
-        if call.stream:
+        if is_stream:
             await self._stream(exchange, call, key)
         else:
             answered = await self._relay.fetch(call, key)
-            headers = COST % divmod(answered.cost_nanodollars, NANODOLLARS)
-            if answered.dropped:
-                headers += _dropped_field(answered.dropped)
+            account = answered.account
+            headers = COST % divmod(account.cost_nanodollars, NANODOLLARS) + self._gate.fields(account)
+            if answered.dropped or account.lowered_to:
+                headers += _rare_fields(answered.dropped, account.lowered_to)
             exchange.respond(200, answered.reply.body, headers)
 
     async def _stream(self, exchange: Exchange, call: Call, key: ApiKey) -> None:
         opened = await self._relay.open(call, key)
+        account = opened.account
+        headers = self._gate.fields(account)
         try:
-            await stream.send(exchange, opened, _dropped_field(opened.dropped))
+            await stream.send(exchange, opened, headers + _rare_fields(opened.dropped, account.lowered_to))
         finally:
             opened.close()
 
 
-def _dropped_field(dropped: tuple[str, ...]) -> bytes:
-    if not dropped:
-        return b""
-    return b"X-Rooya-Dropped-Params: %b\r\n" % ", ".join(dropped).encode("ascii", "replace")
+def _rare_fields(dropped: tuple[str, ...], lowered_to: int) -> bytes:
+    """What became of the request on its way up, where it did not go as it came."""
+    fields = b"X-Rooya-Output-Cap: %d\r\n" % lowered_to if lowered_to else b""
+    if dropped:
+        fields += b"X-Rooya-Dropped-Params: %b\r\n" % ", ".join(dropped).encode("ascii", "replace")
+    return fields

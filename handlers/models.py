@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.base import BaseHandler
+from handlers.gate import Gate
 from handlers.inference import Authenticator
+from handlers.key_info import KeyedHandler
 from providers.router import PublicModel, Router
 
 
-class CatalogHandler(BaseHandler):
+class CatalogHandler(KeyedHandler):
     """Asks for a key first where the operator keeps the catalogue to its users (`public_catalog = false`)."""
 
-    def initialize(self, router: Router, guard: Authenticator | None) -> None:
+    def initialize(  # type: ignore[override]
+        self, router: Router, is_public: bool, authenticator: Authenticator, gate: Gate
+    ) -> None:
+        super().initialize(authenticator, gate)
         self._router = router
-        self._guard = guard
+        self._is_public = is_public
 
     async def prepare(self) -> None:
-        if self._guard is not None:
-            authorization = self.request.headers.get("Authorization")
-            digest, key = self._guard.find(authorization.encode("latin-1") if authorization else None)
-            if key is None:
-                await self._guard.look_up(digest)
+        if not self._is_public:
+            await self.find_key()
 
 
 class ModelsHandler(CatalogHandler):

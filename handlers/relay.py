@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from handlers.accounting import Accounts
+from handlers.accounting import Account, Accounts
 from handlers.answering import LocalStream, Stream
 from handlers.errors import Refused
 from providers.adapter import Codec
@@ -34,10 +34,10 @@ class Patience:
 
 @dataclass(slots=True)
 class Answered:
-    """A whole reply. dropped: sampling hints its vendor does not take; cost: in nano-dollars."""
+    """A whole reply, and the attempt that gave it. dropped: sampling hints its vendor does not take."""
 
     reply: Reply
-    cost_nanodollars: int
+    account: Account
     dropped: tuple[str, ...] = ()
 
 
@@ -106,12 +106,17 @@ class Relay:
         if adapter.local:
             return await self._answer_locally(call, key, target, number)
         codec = self._codec(call, target)
-        request = codec.encode(call, target)
         accounts = self._accounts
-        account = accounts.open(call, key, target, number)
+        account = accounts.prepare(call, key, target, number)
         if account is None:
-            account = await accounts.open_slowly(call, key, target, number)
+            account = await accounts.learn(call, key, target, number)
+        request = codec.encode(account.call, target)
+        waiting = accounts.begin(account)
+        if waiting is not None:
+            await waiting
         try:
+            if account.lowered_to:
+                request = codec.encode(account.call, target)
             response = await self._transport.send(request, target.timeouts, deadline)
             account.is_refused = response.status != 200
             try:
@@ -130,34 +135,36 @@ class Relay:
             raise
         if accounts.sync is not None:
             await accounts.sync()
-        return Answered(reply, account.cost_nanodollars, request.dropped)
+        return Answered(reply, account, request.dropped)
 
     async def _answer_locally(self, call: Call, key: ApiKey, target: Target, number: int) -> Answered:
-        accounts = self._accounts
-        account = accounts.open(call, key, target, number)
-        if account is None:
-            account = await accounts.open_slowly(call, key, target, number)
+        account = await self._begun(call, key, target, number)
         try:
-            reply = target.adapter.answer(call)
+            reply = target.adapter.answer(account.call)
             account.settle(reply.usage, reply.body)
         except BaseException:
             account.abandon(is_sent=False)
             raise
-        if accounts.sync is not None:
-            await accounts.sync()
-        return Answered(reply, account.cost_nanodollars)
+        if account.sync is not None:
+            await account.sync()
+        return Answered(reply, account)
 
     async def _open_at(self, call: Call, key: ApiKey, target: Target, number: int, deadline: float) -> Stream:
         adapter = target.adapter
         if adapter.local:
             return await self._open_locally(call, key, target, number)
         codec = self._codec(call, target)
-        request = codec.encode(call, target)
         accounts = self._accounts
-        account = accounts.open(call, key, target, number)
+        account = accounts.prepare(call, key, target, number)
         if account is None:
-            account = await accounts.open_slowly(call, key, target, number)
+            account = await accounts.learn(call, key, target, number)
+        request = codec.encode(account.call, target)
+        waiting = accounts.begin(account)
+        if waiting is not None:
+            await waiting
         try:
+            if account.lowered_to:
+                request = codec.encode(account.call, target)
             response = await self._transport.send(request, target.timeouts, deadline)
         except ProviderError as failure:
             account.fail(failure)
@@ -181,13 +188,20 @@ class Relay:
             raise
         return stream
 
-    async def _open_locally(self, call: Call, key: ApiKey, target: Target, number: int) -> Stream:
+    async def _begun(self, call: Call, key: ApiKey, target: Target, number: int) -> Account:
         accounts = self._accounts
-        account = accounts.open(call, key, target, number)
+        account = accounts.prepare(call, key, target, number)
         if account is None:
-            account = await accounts.open_slowly(call, key, target, number)
+            account = await accounts.learn(call, key, target, number)
+        waiting = accounts.begin(account)
+        if waiting is not None:
+            await waiting
+        return account
+
+    async def _open_locally(self, call: Call, key: ApiKey, target: Target, number: int) -> Stream:
+        account = await self._begun(call, key, target, number)
         try:
-            stream = LocalStream(account, call, target.adapter.stream(call))
+            stream = LocalStream(account, call, target.adapter.stream(account.call))
             await stream.begin()
         except BaseException:
             account.abandon(is_sent=False)

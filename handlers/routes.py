@@ -12,8 +12,10 @@ from tornado.web import Application
 from handlers.base import NotFoundHandler
 from handlers.errors import Refused, answer
 from handlers.exchange import Exchange
+from handlers.gate import Gate
 from handlers.health import HealthHandler
 from handlers.inference import Authenticator, Inference
+from handlers.key_info import KeyHandler
 from handlers.models import ModelHandler, ModelsHandler
 from providers.router import Router
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS
@@ -30,8 +32,10 @@ class Rooms:
     """What the routes need from the composition root."""
 
     inference: Inference
+    gate: Gate
+    authenticator: Authenticator
     router: Router
-    catalog_guard: Authenticator | None  # None = the catalogue is open to all
+    is_catalog_public: bool
     state: Callable[[], str]
     uptime_seconds: Callable[[], float]
 
@@ -39,10 +43,12 @@ class Rooms:
 def application(rooms: Rooms) -> Application:
     """Everything that is not hot."""
     health = {"state": rooms.state, "uptime_seconds": rooms.uptime_seconds}
-    catalog = {"router": rooms.router, "guard": rooms.catalog_guard}
+    keyed = {"authenticator": rooms.authenticator, "gate": rooms.gate}
+    catalog = {"router": rooms.router, "is_public": rooms.is_catalog_public, **keyed}
     return Application(
         [
             (r"/health", HealthHandler, health),
+            (r"/v1/key", KeyHandler, keyed),
             (r"/v1/models", ModelsHandler, catalog),
             (r"/v1/models/(.+)", ModelHandler, catalog),
         ],
@@ -56,19 +62,24 @@ class Routes:
 
     def __init__(self, rooms: Rooms) -> None:
         self._serve = rooms.inference.serve
+        self._gate = rooms.gate
+        self._authenticator = rooms.authenticator
         self._application = application(rooms)
 
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         operation = HOT.get(exchange.head.path)
-        if operation is None:
-            return self._serve_by_tornado(exchange)
-        if exchange.head.method == "POST":
+        if operation is not None and exchange.head.method == "POST":
             return self._serve(exchange, operation)
-        return self._refuse_method(exchange)
+        return self._serve_rest(exchange, is_hot=operation is not None)
 
-    async def _refuse_method(self, exchange: Exchange) -> None:
-        refusal = answer(Refused("method_not_allowed"))
-        exchange.respond(405, refusal.body, refusal.headers + b"Allow: POST\r\n")
+    async def _serve_rest(self, exchange: Exchange, *, is_hot: bool) -> None:
+        if self._gate.is_for_all or not await self._authenticator.has_valid_key(exchange.head):
+            await self._gate.enter_without_key(exchange)
+        if is_hot:
+            refusal = answer(Refused("method_not_allowed"))
+            exchange.respond(405, refusal.body, refusal.headers + b"Allow: POST\r\n")
+        else:
+            await self._serve_by_tornado(exchange)
 
     async def _serve_by_tornado(self, exchange: Exchange) -> None:
         head = exchange.head

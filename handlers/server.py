@@ -25,6 +25,7 @@ from handlers.request_id import RequestIds
 log = logging.getLogger("rooya.front")
 
 Endpoint = Callable[[Exchange], Coroutine[Any, Any, None]]
+Explain = Callable[[Exchange, Exception], Coroutine[Any, Any, tuple[Exception, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,27 @@ class Bounds:
     tick_s: float = 1
 
 
+async def unexplained(exchange: Exchange, error: Exception) -> tuple[Exception, bytes]:
+    """There is no more to say of it."""
+    return error, b""
+
+
 class Server:
-    """Accepts connections and hands their exchanges to `endpoint`, one task each."""
+    """Accepts connections and hands their exchanges to `endpoint`, one task each.
+
+    explain: a failed exchange -> what it is answered with after all, and further header lines.
+    """
 
     def __init__(
-        self, endpoint: Endpoint, *, bounds: Bounds, addresses: ClientAddresses, request_ids: RequestIds
+        self,
+        endpoint: Endpoint,
+        *,
+        explain: Explain = unexplained,
+        bounds: Bounds,
+        addresses: ClientAddresses,
+        request_ids: RequestIds,
     ) -> None:
+        self._explain = explain
         self.bounds = bounds
         self.addresses = addresses
         self.request_ids = request_ids
@@ -125,8 +141,9 @@ class Server:
             if exchange.is_started:
                 exchange.abort()
             else:
+                error, fields = await self._explain(exchange, error)
                 answer = errors.answer(error)
-                exchange.respond(answer.status, answer.body, answer.headers)
+                exchange.respond(answer.status, answer.body, answer.headers + fields)
         finally:
             self.ended(exchange)
 

@@ -7,59 +7,92 @@ all when prices have changed; calls that are under way keep the terms they began
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
+import ujson
+
+from providers import bounds
 from providers.estimate import Estimator
 from providers.price_list import PriceList, Served
 from providers.pricing import Price, Rates, Tariff
 from providers.router import Router
-from providers.types import CHAT, EMBEDDINGS, Call, Target
+from providers.types import COMPLETIONS, EMBEDDINGS, Call, Target
 from store.types import Place
 
 MAX_TERMS: Final = 4096  # then forgotten all at once: clients may choose names
 USUAL_MAX_OUTPUT: Final = 4096  # tokens, where nobody says how long a model's answers may be
+COMPLETION_TOKENS: Final = 16  # of a legacy completion that names no cap: the API's own default
+CAPS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MILLION: Final = 1_000_000
 
 
 class Terms:
-    """price: None where none is known. max_output: tokens of one answer of a call that names no cap."""
+    """price: None where none is known. max_output: tokens of one answer of a call that names no cap.
 
-    __slots__ = ("_fee", "_input", "_output", "family", "max_output", "place", "price")
+    an_image: the most tokens that one image takes, None where nobody says.
+    """
 
-    def __init__(self, place: Place, price: Price | None, family: str, max_output: int) -> None:
+    __slots__ = ("_fee", "_input", "_output", "_steps", "an_image", "family", "max_output", "place", "price")
+
+    def __init__(
+        self, place: Place, price: Price | None, family: str, max_output: int, an_image: int | None = None
+    ) -> None:
         self.place = place
         self.price = price
         self.family = family
         self.max_output = max_output
-        rates = [] if price is None else list(_all_rates(price))
-        self._input = max((_dearest_input(each) for each in rates), default=0)
-        self._output = max((_dearest_output(each) for each in rates), default=0)
-        self._fee = max((each.request for each in rates), default=0)
+        self.an_image = an_image
+        steps = [] if price is None else list(_steps(price))
+        self._input = max((_dearest_input(rates) for start, rates in steps if not start), default=0)
+        self._output = max((_dearest_output(rates) for start, rates in steps if not start), default=0)
+        self._fee = max((rates.request for _, rates in steps), default=0)
+        self._steps = [
+            (start, _dearest_input(rates), _dearest_output(rates)) for start, rates in steps if start
+        ]
 
-    def worst(self, call: Call) -> int:
-        """Nano-dollars that the call may cost at the very most: no text has more tokens than bytes."""
-        if self.price is None:
-            return 0
-        payload = call.payload
-        if call.operation == CHAT and "n" not in payload and "max_completion_tokens" not in payload:
-            output = payload.get("max_tokens") or self.max_output  # as output_bound says for most calls
-        else:
-            output = output_bound(call, self.max_output)
-        return -(-(len(call.body) * self._input + output * self._output) // MILLION) + self._fee
+    def worst(self, input_tokens: int, output_tokens: int) -> int:
+        """Nano-dollars that so many tokens may cost at the very most, by the dearest rates they can reach."""
+        input_rate, output_rate = self._rates(input_tokens) if self._steps else (self._input, self._output)
+        return -(-(input_tokens * input_rate + output_tokens * output_rate) // MILLION) + self._fee
+
+    def affordable(self, input_tokens: int, nanodollars: int) -> int:
+        """Output tokens that so much money pays for, whatever the input turns out to cost."""
+        input_rate, output_rate = self._rates(input_tokens)
+        return ((nanodollars - self._fee) * MILLION - input_tokens * input_rate) // output_rate
+
+    def _rates(self, input_tokens: int) -> tuple[int, int]:
+        input_rate, output_rate = self._input, self._output
+        for start, its_input, its_output in self._steps:
+            if input_tokens > start:
+                input_rate, output_rate = max(input_rate, its_input), max(output_rate, its_output)
+        return input_rate, output_rate
 
 
-def output_bound(call: Call, max_output: int) -> int:
-    """Tokens that all answers of a call may have together. max_output: of one, if the call names no cap."""
+def output_cap(payload: dict[str, Any]) -> int:
+    """Tokens that the client allows one answer, by the most generous of the names; 0 = it does not say."""
+    return max(payload.get(name) or 0 for name in CAPS)
+
+
+def capped(call: Call, tokens: int) -> Call:
+    """The call with no answer of more than so many tokens allowed, in the words that every vendor's adapter
+    reads or renames."""
     payload = call.payload
-    cap: int = payload.get("max_tokens") or 0
-    if "max_completion_tokens" in payload:
-        cap = max(cap, payload["max_completion_tokens"] or 0)
-    if "n" in payload or call.operation != CHAT:
-        return (cap or max_output) * _answers(payload)
-    return cap or max_output
+    if not any(name in payload for name in CAPS):
+        start = call.body.index(b"{") + 1
+        body = b'%b"max_tokens":%d,%b' % (call.body[:start], tokens, call.body[start:])
+        return replace(call, payload={"max_tokens": tokens, **payload}, body=body)
+    fields = {name: value for name, value in payload.items() if name not in CAPS or value is not None}
+    for name in CAPS:
+        if name in fields:
+            fields[name] = min(fields[name], tokens)
+    if "max_completion_tokens" not in fields:
+        fields.setdefault("max_tokens", tokens)
+    body = ujson.dumps(fields, ensure_ascii=False, escape_forward_slashes=False).encode()
+    return replace(call, payload=fields, body=body, verbatim=True)
 
 
-def _answers(payload: dict[str, Any]) -> int:
+def answer_count(payload: dict[str, Any]) -> int:
     """How many answers may be generated, shown or not."""
     choices: int = max(payload.get("n") or 1, payload.get("best_of") or 1)
     prompts = payload.get("prompt")
@@ -123,23 +156,31 @@ class TermsBook:
         source, text = ("unpriced", "") if price is None else (price.source, price.to_json())
         place = Place(call.model, target.provider, target.model, call.operation, source, text)
         family = self._estimator.family(target.kind, target.model)
-        return Terms(place, price, family, self._max_output(call, target))
+        return Terms(place, price, family, self._max_output(call, target), self._an_image(call, target))
+
+    def _an_image(self, call: Call, target: Target) -> int | None:
+        spec = self._router.model_spec(call.model)
+        if spec is not None and spec.max_image_tokens is not None:
+            return spec.max_image_tokens
+        return bounds.image_tokens(target.kind, target.model)
 
     def _max_output(self, call: Call, target: Target) -> int:
         if call.operation == EMBEDDINGS:
             return 0
+        if call.operation == COMPLETIONS:
+            return COMPLETION_TOKENS
         spec = self._router.model_spec(call.model)
         if spec is not None and spec.max_output_tokens is not None:
             return spec.max_output_tokens
         return self._router.max_output(target.kind, target.model) or USUAL_MAX_OUTPUT
 
 
-def _all_rates(price: Price) -> Iterator[Rates]:
-    yield price.rates
-    for _, rates in price.tiers:
-        yield rates
+def _steps(price: Price) -> Iterator[tuple[int, Rates]]:
+    """All rates with the input tokens that have to be passed to reach them, 0 for those in any reach."""
+    yield 0, price.rates
+    yield from price.tiers
     for variant in price.variants.values():
-        yield from _all_rates(variant)
+        yield from _steps(variant)
 
 
 def _dearest_input(rates: Rates) -> int:

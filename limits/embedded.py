@@ -135,6 +135,9 @@ class EmbeddedLimiter:
             spend.correction = correction.number
             spend.committed += correction.nanodollars
 
+    def is_current(self, claim: Claim) -> bool:
+        return True
+
     def forget_idle(self) -> None:
         """Let go of keys that nobody uses. The ledger must have all of their calls by now."""
         now = self._clock()

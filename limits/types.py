@@ -50,14 +50,15 @@ class Claim:
     Decided. refusal: empty, or one of the words above. *_left, *_reset_ms: after the decision; what is
     reserved counts as used, and the reset is when the whole of a limit is free if nothing else comes.
     retry_after_ms: how long to wait until it would pass, None where waiting does not help or nobody knows.
-    spent_, reserved_nanodollars: in the window, before the claim.
+    spent_, reserved_nanodollars: in the window, before the claim. incarnation: under which number the shared
+    counters were decided from, 0 in the process.
     """
 
     __slots__ = (
         "claim_id", "key_id", "least_nanodollars", "requests", "rules", "tokens", "window",
         "worst_nanodollars",
-        "bucket", "refusal", "second", "requests_left", "requests_reset_ms", "reserved_nanodollars",
-        "retry_after_ms", "spent_nanodollars", "tokens_left", "tokens_reset_ms",
+        "bucket", "incarnation", "refusal", "second", "requests_left", "requests_reset_ms",
+        "reserved_nanodollars", "retry_after_ms", "spent_nanodollars", "tokens_left", "tokens_reset_ms",
     )  # fmt: skip
 
     claim_id: str
@@ -77,6 +78,7 @@ class Claim:
     retry_after_ms: int | None
     spent_nanodollars: int
     reserved_nanodollars: int
+    incarnation: int
     second: int  # when it was admitted, in buckets of requests and of tokens, where the limiter keeps it here
     bucket: int
 
@@ -126,3 +128,6 @@ class Limiter(Protocol):
 
     def correct(self, correction: Correction) -> None:
         """Once for each number, however often it is told."""
+
+    def is_current(self, claim: Claim) -> bool:
+        """Are the counters still the ones that admitted it? If not, it has to be admitted again."""

@@ -6,7 +6,7 @@ a frozen dataclass costs an `object.__setattr__` per field, which is measurable 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -56,6 +56,7 @@ class ModelSpec:
     id: str
     targets: tuple[TargetSpec, ...]
     max_output_tokens: int | None = None
+    max_image_tokens: int | None = None
     price: Price | None = None
     request_s: float | None = None
     stream_s: float | None = None
@@ -112,7 +113,8 @@ class Call:
 
     payload: the parsed body, in which no key occurs twice. body: the bytes as received. verbatim: True
     where no key is written with escapes, so that a field can be found and spliced in the bytes; only
-    then may they go up themselves. request_id: the gateway's own; client_request_id: the client's.
+    then may they go up themselves. request_id: the gateway's own; client_request_id: the client's. passing:
+    None, or what says whether the client's address may call: 0 or milliseconds to wait.
     """
 
     operation: str
@@ -123,6 +125,7 @@ class Call:
     verbatim: bool
     request_id: str
     client_request_id: str = ""
+    passing: Awaitable[int] | None = None
 
     @property
     def wants_usage(self) -> bool:

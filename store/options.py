@@ -195,6 +195,7 @@ MODEL: Final = (
     Option("targets", TABLES, REQUIRED, "Where it is served."),
     Option("price", TABLE, None, "USD per million tokens."),
     Option("max_output_tokens", whole(1), None, "The model's longest answer."),
+    Option("max_image_tokens", whole(1), None, "The most that one image takes, for keys with a budget."),
     Option("request_s", SOME_SECONDS, None, "As in [timeouts], for this model."),
     Option("stream_s", SOME_SECONDS, None, "As in [timeouts], for this model."),
     Option("connect_s", SOME_SECONDS, None, "As in [timeouts], for this model."),

@@ -131,6 +131,7 @@ class ModelEntry:
     targets: tuple[TargetEntry, ...]
     price: Mapping[str, float] | None
     max_output_tokens: int | None
+    max_image_tokens: int | None
     request_s: float | None
     stream_s: float | None
     connect_s: float | None

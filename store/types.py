@@ -32,6 +32,7 @@ class ApiKey:
     disabled_at: int | None
     created_at: int
     spend_reset_at: int | None = None
+    max_parallel: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,19 +77,13 @@ class Tokens(Protocol):
     source: str
 
 
-class LedgerRecord:
+class LedgerRecord(Protocol):
     """One attempt at a provider, as it is written down: the first part before it is sent, then the rest.
 
     window: when the key's budget window of the admission began, Unix seconds. ticket: the journal's own
     number. The words of status and usage.source are those of `store/records.py`. first_byte_ms and total_ms
     count from the start; NEVER where no byte came. details: a JSON object of what is rare, or empty.
     """
-
-    __slots__ = (
-        "attempt", "client_request_id", "is_stream", "key_id", "place", "request_id", "started_at_ms",
-        "ticket", "window", "worst_nanodollars",
-        "cost_nanodollars", "details", "first_byte_ms", "status", "total_ms", "used",
-    )  # fmt: skip
 
     place: Place
     request_id: str

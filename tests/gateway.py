@@ -77,7 +77,8 @@ class Gateway:
             assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
             time.sleep(0.02)
         if not self.key:
-            self.key = self.run("keys", "create", "--name", "test")["key"]
+            generous = ("--tier", "enterprise", "--rpm", "1000000", "--tpd", "1000000000000")
+            self.key = self.run("keys", "create", "--name", "test", *generous)["key"]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,6 +179,8 @@ def _lower(headers: Any) -> dict[str, str]:
 
 
 def toml(base_url: str, more: str = "") -> str:
-    """A configuration with one provider, the fake one."""
+    """A configuration with one provider, the fake one; addresses are not counted unless `more` says so."""
+    if "[limits]" not in more:
+        more += "\n[limits]\nip_rpm = 0\n"
     provider = f'[[providers]]\nname = "fake"\nkind = "openai_compatible"\nbase_url = "{base_url}"\n'
     return f'{more}\n{provider}api_keys = ["{VENDOR_SECRET}"]\n'

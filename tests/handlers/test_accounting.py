@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers import errors
-from handlers.accounting import UNRECORDED, Account, Accounts
+from handlers.accounting import UNRECORDED, Account, Accounts, Bookkeeping
 from handlers.errors import Refused
 from handlers.relay import Patience, Relay
-from handlers.terms import Terms, TermsBook, output_bound
+from handlers.terms import Terms, TermsBook
+from limits.embedded import EmbeddedLimiter
 from providers import errors as vendor
 from providers.errors import ProviderError
 from providers.estimate import Estimator
@@ -47,7 +49,7 @@ from store.types import ApiKey, LedgerRow, Place
 from tests.fakes.vendor import Vendor, reply
 from tests.fakes.vendor import stream as stream_of
 
-KEY = ApiKey(7, None, "k", "sk-", "0000", b"", "free", 1, 1, None, "total", None, None, None, 0)
+KEY = ApiKey(7, None, "k", "sk-", "0000", b"", "free", 10**6, 10**9, None, "total", None, None, None, 0)
 PRICE = from_usd({"input": 1, "output": 2})
 LAB = "http://lab.example.org/v1"
 
@@ -76,13 +78,13 @@ class World:
         self.terms = TermsBook(
             router=self.router, prices=self.prices, estimator=estimator, clock=lambda: self.now
         )
+        self.limiter = EmbeddedLimiter(clock=lambda: int(self.now * 1000))
         self.accounts = Accounts(
-            journal=self.journal,
+            books=Bookkeeping(self.journal, is_required, disk.sync if disk is not None else None),
+            limiter=self.limiter,
             terms=self.terms,
             estimator=estimator,
             clock=lambda: self.now,
-            is_required=is_required,
-            sync=disk.sync if disk is not None else None,
         )
 
     def target(self, model: str = "m") -> Target:
@@ -108,8 +110,17 @@ class World:
             await transport.close()
 
     async def open(self, key: ApiKey = KEY, model: str = "m", **payload: Any) -> Account:
-        call = make_call(model, **payload)
-        return await self.accounts.open_slowly(call, key, self.target(model), 0)
+        return await self.open_call(make_call(model, **payload), key)
+
+    async def open_call(self, call: Call, key: ApiKey = KEY) -> Account:
+        target = self.target(call.model)
+        account = self.accounts.prepare(call, key, target, 0)
+        if account is None:
+            account = await self.accounts.learn(call, key, target, 0)
+        waiting = self.accounts.begin(account)
+        if waiting is not None:
+            await waiting
+        return account
 
     def rows(self) -> list[LedgerRow]:
         reader = Reader()
@@ -117,9 +128,13 @@ class World:
         return [row for _, body in bodies(data) if body and (row := reader.feed(body)) is not None]
 
 
+_numbers = itertools.count(1)
+
+
 def make_call(model: str = "m", operation: str = CHAT, **payload: Any) -> Call:
     fields = {"model": model, "messages": [{"role": "user", "content": "hello"}], **payload}
-    return Call(operation, model, fields, json.dumps(fields).encode(), False, True, "01" * 15)
+    request_id = f"{next(_numbers):030x}"
+    return Call(operation, model, fields, json.dumps(fields).encode(), False, True, request_id)
 
 
 @pytest.fixture
@@ -255,10 +270,20 @@ class Disk:
 
 
 def test_nobody_begins_at_once_where_the_disk_is_waited_for(tmp_path: Path, world: World) -> None:
-    waiting = World(tmp_path / "waiting", disk=Disk(1))
-    for each, is_at_once in ((world, True), (waiting, False)):
-        asyncio.run(each.open())  # from here on its price is known
-        assert (each.accounts.open(make_call(), KEY, each.target(), 0) is not None) == is_at_once
+    waiting = World(tmp_path / "waiting", disk=Disk(2))
+
+    async def is_at_once(each: World) -> bool:
+        await each.open()  # from here on its price, and the key, are known
+        account = each.accounts.prepare(make_call(), KEY, each.target(), 0)
+        assert account is not None
+        begun = each.accounts.begin(account)
+        if begun is None:
+            return True
+        await begun
+        return False
+
+    assert asyncio.run(is_at_once(world))
+    assert not asyncio.run(is_at_once(waiting))
 
 
 PIECE = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
@@ -355,7 +380,7 @@ def test_the_worst_case_is_never_less_than_what_comes(
     parts = [part(prompt if side == "i" else answer) for side in "iioioiiio"]
     variant = data.draw(st.sampled_from(["", "service_tier=x", "service_tier=y"]))
     usage = Usage(prompt, answer, *parts, variant=variant)
-    assert cost(price, usage) <= terms.worst(call)
+    assert cost(price, usage) <= terms.worst(len(call.body), (cap or 200) * choices)
 
 
 USED = {
@@ -381,16 +406,22 @@ def test_the_worst_case_knows_the_dearest_rate_wherever_it_is(name: str, place: 
         "tier": Price("x", cheap, ((10, dear),)),
         "variant": Price("x", cheap, (), {"flex": Price("x", dear)}),
     }[place]
-    call = make_call(n=3, max_tokens=100)
-    call.body = b"x" * 1000
     usage = replace(USED.get(name, Usage(1000, 300)), variant="flex")
-    worst = Terms(Place("m", "p", "m", "chat", "x", ""), price, "family", 7).worst(call)
+    worst = Terms(Place("m", "p", "m", "chat", "x", ""), price, "family", 7).worst(1000, 300)
     assert 10**8 <= cost(price, usage) <= worst
 
 
-def test_the_output_bound_takes_the_greatest_cap_times_all_answers() -> None:
-    assert output_bound(make_call(max_tokens=1, max_completion_tokens=900), 50) == 900
-    assert output_bound(make_call(max_tokens=None, n=3), 50) == 150
-    prompts = make_call(operation=COMPLETIONS, prompt=["a", "b"], best_of=5, n=2, max_tokens=10)
-    assert output_bound(prompts, 50) == 100
-    assert output_bound(make_call(operation=COMPLETIONS, prompt=[1, 2, 3]), 50) == 50
+def test_the_worst_case_takes_the_greatest_cap_times_all_answers(world: World) -> None:
+    async def outputs(operation: str = CHAT, **payload: Any) -> float:
+        call = make_call(operation=operation, **payload)
+        account = await world.open_call(call)
+        account.abandon(is_sent=False)
+        return (account.worst_nanodollars - len(call.body) * 1000) / 2000
+
+    async def test() -> None:
+        assert await outputs(max_tokens=1, max_completion_tokens=900) == 900
+        assert await outputs(max_tokens=None, n=3) == 300
+        assert await outputs(COMPLETIONS, prompt=["a", "b"], best_of=5, n=2, max_tokens=10) == 100
+        assert await outputs(COMPLETIONS, prompt=[1, 2, 3]) == 16
+
+    asyncio.run(test())

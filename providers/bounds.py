@@ -1,0 +1,86 @@
+"""How many tokens a request can have at most, before anybody has counted them.
+
+No text has more tokens than bytes, and every message of a body is longer than what vendors add to it. An
+image has as many as its vendor states at most, for its largest size. What has a price of its own and no bound
+(files, searches, tools that run at the vendor, other models) is Unbounded. Sources: each vendor's guide to
+images as of November 2026; where a vendor names none, the operator may (`max_image_tokens` in `[[models]]`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from providers.types import CHAT, Call
+
+# https://platform.openai.com/docs/guides/images-vision: tiles of 170 to 5,667 tokens, or patches times 2.46
+OPENAI_IMAGES: Final = ((re.compile(r"(?:ft:)?gpt-4o-mini"), 48_169), (re.compile(""), 4_000))
+ORIGINAL_DETAIL_TOKENS: Final = 24_600  # ten thousand patches
+IMAGE_TOKENS: Final = {
+    "anthropic": 4_784,
+    "gemini": 5_000,
+    "mistral": 4_500,
+    "groq": 7_000,
+    "together": 7_000,
+    "fireworks": 7_000,
+    "xai": 2_000,
+    "meta": 7_000,
+    "demo": 1_000,
+}
+# Fields with which a vendor searches, or asks another model than the one that was priced.
+PRICED_APART: Final = frozenset(
+    ("web_search_options", "search_parameters", "plugins", "models", "enable_search", "web_search")
+)
+PLAIN_PARTS: Final = frozenset(("text", "refusal", "thinking"))
+PLAIN_TOOLS: Final = frozenset(("function", "custom"))
+
+
+class Unbounded(Exception):
+    """Nobody can say beforehand what this may cost. param: where it stands in the request."""
+
+    def __init__(self, param: str) -> None:
+        super().__init__(param)
+        self.param = param
+
+
+def image_tokens(kind: str, model: str) -> int | None:
+    """The most that one image takes, None where the vendor does not say. kind: of the provider."""
+    if kind in ("openai", "azure"):
+        return next(tokens for pattern, tokens in OPENAI_IMAGES if pattern.match(model))
+    return IMAGE_TOKENS.get(kind)
+
+
+def input_tokens(call: Call, an_image: int | None) -> int:
+    """The most that a request's input can take. an_image: what one takes. Raises Unbounded."""
+    payload = call.payload
+    if not PRICED_APART.isdisjoint(payload):
+        for name in PRICED_APART:
+            if payload.get(name):
+                raise Unbounded(name)
+    tokens = len(call.body)
+    for at, tool in enumerate(payload.get("tools") or ()):
+        if isinstance(tool, dict) and tool.get("type", "function") not in PLAIN_TOOLS:
+            raise Unbounded(f"tools[{at}]")
+    if call.operation == CHAT:
+        for at, message in enumerate(payload["messages"]):
+            content = message.get("content")
+            if type(content) is list:
+                tokens += sum(_beyond_bytes(f"messages[{at}]", content, an_image))
+    return tokens
+
+
+def _beyond_bytes(where: str, content: list[Any], an_image: int | None) -> Iterator[int]:
+    """What parts take beyond their bytes; less than nothing for what is written in many bytes."""
+    for at, part in enumerate(content):
+        kind = part.get("type") if isinstance(part, dict) else "text"
+        if kind in PLAIN_PARTS:
+            continue
+        if kind == "image_url" and an_image is not None:
+            url, detail = part["image_url"]["url"], part["image_url"].get("detail")
+            most = max(an_image, ORIGINAL_DETAIL_TOKENS) if detail == "original" else an_image
+            yield most - (len(url) if url.startswith("data:") else 0)
+        elif kind == "input_audio":
+            continue  # no vendor takes a token for less than a byte of a recording
+        else:
+            raise Unbounded(f"{where}.content[{at}]")
