@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-from cachetools import LRUCache
-
 from handlers.errors import AddressRefused
 from handlers.exchange import Exchange
 from limits.errors import LimiterUnavailable
@@ -21,7 +19,8 @@ from limits.windows import Windows
 from store.errors import StoreUnavailable
 from store.types import ApiKey
 
-MOST_NAMES: Final = 4096
+MOST_NAMES: Final = 4096  # remembered, then forgotten all at once
+MOST_LIMITS: Final = 256
 IPV6_PREFIX: Final = 64  # what one customer of a provider usually holds
 FIELDS: Final = (
     b"X-RateLimit-Limit-RPM: %d\r\nX-RateLimit-Remaining-RPM: %%d\r\n"
@@ -34,21 +33,22 @@ FIELDS: Final = (
 
 
 class Addresses:
-    """How addresses are counted: a name for each that counts, None for the exempt."""
+    """How addresses are counted: a name for each that counts, an empty one for the exempt."""
 
     def __init__(self, exempt: Sequence[IPv4Network | IPv6Network]) -> None:
         self._exempt = tuple(exempt)
-        self._names: LRUCache[str, str | None] = LRUCache(MOST_NAMES)
+        self._names: dict[str, str] = {}
 
-    def name(self, address: str) -> str | None:
+    def name(self, address: str) -> str:
         """An IPv4 address itself, of an IPv6 address its network, `unix` where nobody said more."""
-        try:
-            return self._names[address]
-        except KeyError:
+        found = self._names.get(address)
+        if found is None:
+            if len(self._names) >= MOST_NAMES:
+                self._names.clear()
             found = self._names[address] = self._find(address)
-            return found
+        return found
 
-    def _find(self, address: str) -> str | None:
+    def _find(self, address: str) -> str:
         try:
             parsed = ip_address(address.partition("%")[0])
         except ValueError:
@@ -56,7 +56,7 @@ class Addresses:
         if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
             parsed = parsed.ipv4_mapped
         if any(parsed in network for network in self._exempt):
-            return None
+            return ""
         if isinstance(parsed, IPv6Address):
             return str(IPv6Network((parsed, IPV6_PREFIX), strict=False))
         return str(parsed)
@@ -83,7 +83,7 @@ class Gate:
         self.is_for_all = is_for_all
         self._clock = clock
         self._windows = Windows()
-        self._fields: LRUCache[tuple[int, int], bytes] = LRUCache(256)
+        self._fields: dict[tuple[int, int], bytes] = {}
 
     def enter(self, exchange: Exchange) -> None:
         """Count a request that came with what may be a key. Raises AddressRefused, now or by `passing`."""
@@ -110,14 +110,12 @@ class Gate:
 
     def _count(self, exchange: Exchange) -> Awaitable[int] | None:
         name = self._addresses.name(exchange.client_address)
-        if name is None:
+        verdict = self._limiter.count(name, self._ip_rpm) if name else 0
+        if verdict == 0:
             return None
-        verdict = self._limiter.count(name, self._ip_rpm)
-        if not isinstance(verdict, int):
-            return verdict
-        if verdict:
+        if isinstance(verdict, int):
             raise AddressRefused(verdict)
-        return None
+        return verdict
 
     async def left(self, key: ApiKey) -> Claim:
         """What a key has left; nothing is taken. Raises LimiterUnavailable."""
@@ -141,9 +139,10 @@ class Gate:
         """The header lines that tell what is left."""
         rules = claim.rules
         limits = rules.rpm, rules.tpd
-        try:
-            fields = self._fields[limits]
-        except KeyError:
+        fields = self._fields.get(limits)
+        if fields is None:
+            if len(self._fields) >= MOST_LIMITS:
+                self._fields.clear()
             fields = self._fields[limits] = _rendered(rules)
         requests, tokens = claim.requests_left, claim.tokens_left
         return fields % (

@@ -71,7 +71,10 @@ class Terms:
 
 def output_cap(payload: dict[str, Any]) -> int:
     """Tokens that the client allows one answer, by the most generous of the names; 0 = it does not say."""
-    return max(payload.get(name) or 0 for name in CAPS)
+    cap: int = payload.get("max_tokens") or 0
+    if "max_completion_tokens" in payload or "max_output_tokens" in payload:
+        cap = max(payload.get(name) or 0 for name in CAPS)
+    return cap
 
 
 def capped(call: Call, tokens: int) -> Call:

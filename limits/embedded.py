@@ -16,7 +16,9 @@ from limits.types import (
     BUDGET,
     PARALLEL,
     PARALLEL_RETRY_MS,
+    REQUEST_BUCKET_MS,
     REQUESTS,
+    TOKEN_BUCKET_MS,
     TOKENS,
     Claim,
     Correction,
@@ -50,11 +52,10 @@ class Subject:
         self.used_ms = 0
 
     def advance(self, now: int) -> None:
+        """Once a second is enough."""
         self.used_ms = now
-        second = now // 1000
-        if second != self.requests.head:
-            self.requests.advance(second)
-            self.tokens.advance(now // 600_000)
+        self.requests.advance(now // REQUEST_BUCKET_MS)
+        self.tokens.advance(now // TOKEN_BUCKET_MS)
 
     def hold(self, claim: Claim, spend: Spend) -> None:
         """Take what is claimed."""
@@ -90,7 +91,7 @@ class EmbeddedLimiter:
         if subject is None or (spend := subject.spend.get(claim.window)) is None:
             return self._met(claim, self.admit)
         now = self._clock()
-        self._decide(claim, subject, spend, now)
+        _decide(claim, subject, spend, now)
         if not claim.refusal:
             subject.hold(claim, spend)
             self._open[claim.claim_id] = claim
@@ -102,7 +103,7 @@ class EmbeddedLimiter:
         if subject is None or (spend := subject.spend.get(claim.window)) is None:
             return self._met(claim, self.peek)
         now = self._clock()
-        self._decide(claim, subject, spend, now)
+        _decide(claim, subject, spend, now)
         _describe(claim, subject, now)
         return None
 
@@ -185,33 +186,35 @@ class EmbeddedLimiter:
         if not task.cancelled():
             task.exception()  # who waits has it; without anybody it is not worth a line
 
-    def _decide(self, claim: Claim, subject: Subject, spend: Spend, now: int) -> None:
+
+def _decide(claim: Claim, subject: Subject, spend: Spend, now: int) -> None:
+    if now // REQUEST_BUCKET_MS != subject.requests.head:
         subject.advance(now)
-        rules = claim.rules
-        claim.refusal = ""
-        claim.retry_after_ms = None
-        claim.spent_nanodollars = spend.committed
-        claim.reserved_nanodollars = spend.reserved
-        budget = rules.budget_nanodollars
-        if budget is not None:
-            left = budget - spend.committed - spend.reserved
-            if not budget or left < claim.least_nanodollars:
-                claim.refusal = BUDGET
-                return
-            if left < claim.worst_nanodollars:
-                claim.worst_nanodollars = left
-        is_tokens = subject.tokens.total + claim.tokens > rules.tpd
-        is_requests = subject.requests.total + claim.requests > rules.rpm
-        if is_tokens or is_requests:
-            claim.refusal = TOKENS if is_tokens else REQUESTS
-            waits = (
-                subject.tokens.wait_ms(now, rules.tpd, claim.tokens),
-                subject.requests.wait_ms(now, rules.rpm, claim.requests),
-            )
-            claim.retry_after_ms = None if None in waits else max(waits)  # type: ignore[type-var]
-        elif rules.max_parallel is not None and subject.parallel >= rules.max_parallel:
-            claim.refusal = PARALLEL
-            claim.retry_after_ms = PARALLEL_RETRY_MS
+    rules = claim.rules
+    claim.refusal = ""
+    claim.retry_after_ms = None
+    claim.spent_nanodollars = spend.committed
+    claim.reserved_nanodollars = spend.reserved
+    budget = rules.budget_nanodollars
+    if budget is not None:
+        left = budget - spend.committed - spend.reserved
+        if not budget or left < claim.least_nanodollars:
+            claim.refusal = BUDGET
+            return
+        if left < claim.worst_nanodollars:
+            claim.worst_nanodollars = left
+    is_tokens = subject.tokens.total + claim.tokens > rules.tpd
+    is_requests = subject.requests.total + claim.requests > rules.rpm
+    if is_tokens or is_requests:
+        claim.refusal = TOKENS if is_tokens else REQUESTS
+        waits = (
+            subject.tokens.wait_ms(now, rules.tpd, claim.tokens),
+            subject.requests.wait_ms(now, rules.rpm, claim.requests),
+        )
+        claim.retry_after_ms = None if None in waits else max(waits)  # type: ignore[type-var]
+    elif rules.max_parallel is not None and subject.parallel >= rules.max_parallel:
+        claim.refusal = PARALLEL
+        claim.retry_after_ms = PARALLEL_RETRY_MS
 
 
 def _describe(claim: Claim, subject: Subject, now: int) -> None:
