@@ -7,7 +7,7 @@ first met, and kept while the key is in use.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from limits.addresses import Addresses
@@ -85,6 +85,8 @@ class EmbeddedLimiter:
         self._open: dict[str, Claim] = {}
         self._loading: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._addresses = Addresses()
+        self._spent: Mapping[tuple[int, int], int] | None = None  # all there is, where that was told
+        self._correction = 0
 
     def admit(self, claim: Claim) -> Awaitable[None] | None:
         subject = self._subjects.get(claim.key_id)
@@ -159,14 +161,35 @@ class EmbeddedLimiter:
         if window not in subject.spend:
             subject.spend[window] = Spend(past.spent_nanodollars, past.correction)
 
-    def adopt(self, claims: Iterable[Claim]) -> None:
-        """Hold what another limiter admitted and is still under way. Their keys must have been met."""
+    def assume(self, spent: Mapping[tuple[int, int], int], correction: int, claims: Iterable[Claim]) -> None:
+        """Forget what was believed of money and of calls under way, and take this for all there is of it.
+
+        Windows of requests and tokens go on. From now on every key is known: nothing is read for it.
+        """
+        for subject in self._subjects.values():
+            subject.spend.clear()
+            subject.parallel = 0
+        self._open.clear()
+        self._spent, self._correction = spent, correction
         for claim in claims:
-            subject = self._subjects[claim.key_id]
-            subject.hold(claim, subject.spend[claim.window])
+            subject, spend = self._assumed(claim)
+            subject.hold(claim, spend)
             self._open[claim.claim_id] = claim
 
-    async def _met(self, claim: Claim, then: Callable[[Claim], Awaitable[None] | None]) -> None:
+    def _assumed(self, claim: Claim) -> tuple[Subject, Spend]:
+        assert self._spent is not None
+        spent = self._spent.get((claim.key_id, claim.window), 0)
+        self.meet(claim.key_id, claim.window, Past(spent, correction=self._correction))
+        subject = self._subjects[claim.key_id]
+        return subject, subject.spend[claim.window]
+
+    def _met(self, claim: Claim, then: Callable[[Claim], Awaitable[None] | None]) -> Awaitable[None] | None:
+        if self._spent is None:
+            return self._met_slowly(claim, then)
+        self._assumed(claim)
+        return then(claim)
+
+    async def _met_slowly(self, claim: Claim, then: Callable[[Claim], Awaitable[None] | None]) -> None:
         """Learn of the key from the ledger, once for all who wait for it."""
         place = claim.key_id, claim.window
         task = self._loading.get(place)

@@ -106,6 +106,8 @@ def url(*schemes: str) -> Kind:
 def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(text)
+        if "+" in parts.scheme:  # several servers, for who connects to read
+            return parts.scheme in schemes and bool(parts.netloc)
         place = parts.path if parts.scheme == "unix" else parts.hostname
         return parts.scheme in schemes and bool(place) and parts.port != 0
     except ValueError:
@@ -143,7 +145,10 @@ TABLE: Final = Kind("table", lambda value: _typed(value, dict, "a table"))
 TABLES: Final = Kind("array of tables", lambda value: _typed(value, list, "an array of tables"))
 SECONDS: Final = decimal(0, 86400)
 SOME_SECONDS: Final = decimal(0.001, 86400)
-REDIS: Final = url("redis", "rediss", "unix")
+REDIS: Final = url(
+    *("redis", "rediss", "unix"),
+    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+)
 
 OPTIONS: Final = (
     Option("server.address", NAME, "127.0.0.1", "Where to listen."),
