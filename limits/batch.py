@@ -1,0 +1,273 @@
+"""What goes into one script of Redis, and what becomes of its answers: a class a verb, without any waiting.
+
+Keys, where S is one of 32 shards of the API keys, N the number of the counters (their incarnation):
+
+    rooya:{S}:incarnation           n: the number; r: the run id of the server it was written to
+    rooya:{S}:key:KEY               windows of requests and tokens, and calls under way (p<N>); for a day
+    rooya:{S}:N:budget:KEY:WINDOW   c: committed, r: reserved, x: the last correction; nano-dollars
+    rooya:{S}:N:open:SLOT.START     claim id -> key, window, worst case: what a process has under way
+    rooya:{aS}:address:ADDRESS      requests of an address; for a minute
+"""
+
+from __future__ import annotations
+
+import asyncio
+from binascii import crc32
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Final, Generic, TypeVar
+
+from limits.connection import Word
+from limits.errors import LimiterUnavailable, Stale
+from limits.types import BUDGET, PARALLEL, REQUESTS, TOKENS, Claim, Correction
+
+SHARDS: Final = 32
+MOST_NAMES: Final = 10_000
+REFUSALS: Final = ("", BUDGET, TOKENS, REQUESTS, PARALLEL)
+STALE: Final = 5
+
+Item = TypeVar("Item")
+Admission = tuple["asyncio.Future[None]", Claim]
+Settlement = tuple[Claim, int, int, int]  # claim, tokens, nano-dollars, requests to give back
+Count = tuple["asyncio.Future[int]", str, int]  # address, requests a minute
+
+
+class Script:
+    """One of limits/lua: its text, and the digest that Redis knows it by."""
+
+    def __init__(self, name: str) -> None:
+        self.text = files("limits").joinpath(f"lua/{name}.lua").read_bytes()
+        self.digest = sha1(self.text, usedforsecurity=False).hexdigest()
+
+
+class Names:
+    """The names of keys under a number. place: SLOT.START of this process."""
+
+    def __init__(self, place: str, number: Callable[[], int]) -> None:
+        self._place = place
+        self._number = number
+        self._known: dict[tuple[int, int], tuple[str, str, str, str]] = {}
+        self.number = number()
+
+    def turn(self) -> int:
+        """The number of this turn of the loop."""
+        number = self._number()
+        if number != self.number or len(self._known) > MOST_NAMES:
+            self._known.clear()
+            self.number = number
+        return number
+
+    def of(self, claim: Claim) -> tuple[str, str, str, str]:
+        """The four keys of a claim's shard, key, budget, and of what is under way."""
+        key_id, window = claim.key_id, claim.window
+        found = self._known.get((key_id, window))
+        if found is None:
+            shard = tag(key_id)
+            found = self._known[key_id, window] = (
+                incarnation(shard),
+                windows(key_id),
+                budget(self.number, key_id, window),
+                under_way(self.number, shard, self._place),
+            )
+        return found
+
+
+def tag(key_id: int) -> str:
+    """Of the keys of an API key."""
+    return str(key_id % SHARDS)
+
+
+def address_tag(address: str) -> str:
+    return f"a{crc32(address.encode()) % SHARDS}"
+
+
+def incarnation(shard: str) -> str:
+    return f"rooya:{{{shard}}}:incarnation"
+
+
+def windows(key_id: int) -> str:
+    return f"rooya:{{{tag(key_id)}}}:key:{key_id}"
+
+
+def budget(number: int, key_id: int, window: int) -> str:
+    return f"rooya:{{{tag(key_id)}}}:{number}:budget:{key_id}:{window}"
+
+
+def under_way(number: int, shard: str, place: str) -> str:
+    return f"rooya:{{{shard}}}:{number}:open:{place}"
+
+
+class Verb(Generic[Item]):
+    """One script, and its items of this turn by the tag that they may be sent together under."""
+
+    def __init__(self, script: str) -> None:
+        self.script = Script(script)
+        self.waiting: dict[str, list[Item]] = {}
+
+    def words(self, items: Sequence[Item]) -> list[Word]:
+        """The number of keys, the keys, the arguments."""
+        raise NotImplementedError
+
+    def answered(self, items: Sequence[Item], answers: Any) -> None:
+        """Tell who waits."""
+        raise NotImplementedError
+
+    def failed(self, items: Sequence[Item], error: Exception) -> None:
+        """There is no answer."""
+        raise NotImplementedError
+
+
+class Admissions(Verb[Admission]):
+    """is_taking: else claims are only looked at. now: Unix ms, or empty for Redis' own clock."""
+
+    def __init__(self, names: Names, now: Callable[[], Word], *, is_taking: bool) -> None:
+        super().__init__("admit")
+        self._names = names
+        self._now = now
+        self._mode = "take" if is_taking else "look"
+
+    def words(self, items: Sequence[Admission]) -> list[Word]:
+        number = self._names.turn()
+        keys: list[Word] = [4 * len(items)]
+        arguments: list[Word] = [self._now(), number, self._mode]
+        for _, claim in items:
+            rules = claim.rules
+            claim.incarnation = number
+            keys += self._names.of(claim)
+            arguments += (
+                claim.claim_id,
+                claim.key_id,
+                claim.window,
+                claim.requests,
+                claim.tokens,
+                rules.rpm,
+                rules.tpd,
+                -1 if rules.max_parallel is None else rules.max_parallel,
+                -1 if rules.budget_nanodollars is None else rules.budget_nanodollars,
+                claim.worst_nanodollars,
+                claim.least_nanodollars,
+            )
+        return keys + arguments
+
+    def answered(self, items: Sequence[Admission], answers: list[list[Any]]) -> None:
+        for (future, claim), answer in zip(items, answers, strict=True):
+            if future.done():
+                continue  # cancelled: whoever did so releases it
+            verdict = answer[0]
+            if verdict < STALE:
+                claim.refusal = REFUSALS[verdict]
+                (
+                    _,
+                    retry_after_ms,
+                    claim.requests_left,
+                    claim.requests_reset_ms,
+                    claim.tokens_left,
+                    claim.tokens_reset_ms,
+                    claim.spent_nanodollars,
+                    claim.reserved_nanodollars,
+                    claim.worst_nanodollars,
+                    claim.second,
+                    claim.bucket,
+                ) = answer
+                claim.retry_after_ms = None if retry_after_ms < 0 else retry_after_ms
+                future.set_result(None)
+            elif verdict == STALE:
+                future.set_exception(Stale())
+            else:
+                future.set_exception(LimiterUnavailable(answer[1].decode("utf-8", "replace")))
+
+    def failed(self, items: Sequence[Admission], error: Exception) -> None:
+        for future, _ in items:
+            if not future.done():
+                future.set_exception(error)
+
+
+class Settlements(Verb[Settlement]):
+    """unsettled: is given what came to other counters."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__("settle")
+        self._names = names
+        self.unsettled: Callable[[Claim, int, int], None] = _forget
+
+    def words(self, items: Sequence[Settlement]) -> list[Word]:
+        number = self._names.turn()
+        keys: list[Word] = [4 * len(items)]
+        arguments: list[Word] = [number]
+        for claim, tokens, nanodollars, requests in items:
+            keys += self._names.of(claim)
+            arguments += (
+                claim.claim_id,
+                nanodollars,
+                tokens - claim.tokens,
+                claim.bucket,
+                requests,
+                claim.second,
+            )
+        return keys + arguments
+
+    def answered(self, items: Sequence[Settlement], answers: list[int]) -> None:
+        for (claim, tokens, nanodollars, _), answer in zip(items, answers, strict=True):
+            if answer >= STALE:
+                self.unsettled(claim, tokens, nanodollars)
+
+    def failed(self, items: Sequence[Settlement], error: Exception) -> None:
+        """The ledger has them: Redis is filled from it before it is asked again."""
+
+
+class Counts(Verb[Count]):
+    """count_alone: is asked where Redis gives no answer."""
+
+    def __init__(self, now: Callable[[], Word]) -> None:
+        super().__init__("count")
+        self._now = now
+        self.count_alone: Callable[[str, int], int] = _let_pass
+
+    def words(self, items: Sequence[Count]) -> list[Word]:
+        words: list[Word] = [len(items)]
+        words += (f"rooya:{{{address_tag(address)}}}:address:{address}" for _, address, _ in items)
+        words.append(self._now())
+        words += (rpm for _, _, rpm in items)
+        return words
+
+    def answered(self, items: Sequence[Count], answers: list[int]) -> None:
+        for (future, address, rpm), answer in zip(items, answers, strict=True):
+            if not future.done():
+                future.set_result(answer if answer >= 0 else self.count_alone(address, rpm))
+
+    def failed(self, items: Sequence[Count], error: Exception) -> None:
+        self.answered(items, [-1] * len(items))
+
+
+class Corrections(Verb[Correction]):
+    """One at a time: there are few."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__("correct")
+        self._names = names
+
+    def words(self, items: Sequence[Correction]) -> list[Word]:
+        (correction,) = items
+        number = self._names.turn()
+        keys = incarnation(tag(correction.key_id)), budget(number, correction.key_id, correction.window)
+        return [2, *keys, number, correction.number, correction.nanodollars]
+
+    def answered(self, items: Sequence[Correction], answers: Any) -> None:
+        """Other counters than these were filled from a ledger that has it, or will be."""
+
+    def failed(self, items: Sequence[Correction], error: Exception) -> None:
+        """The ledger has it."""
+
+
+def chunks(items: list[Item], size: int) -> Iterable[list[Item]]:
+    """Of at most so many."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _forget(claim: Claim, tokens: int, nanodollars: int) -> None:
+    """Nobody listens."""
+
+
+def _let_pass(address: str, rpm: int) -> int:
+    return 0

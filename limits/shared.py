@@ -1,0 +1,200 @@
+"""The limiter in Redis, for processes that share their limits: atomic scripts, gathered per turn of the loop.
+
+All items of a turn go out as one EVALSHA a verb (on a cluster, one a shard), at most 128 each; Redis TIME is
+the clock. Nothing is kept here for later: when Redis fails, all that is under way fails with it, and the
+ledger is written to it anew before it is asked again (see `guarded.py` and `rebuild.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from limits import batch
+from limits.batch import Admissions, Corrections, Counts, Names, Settlements, Verb
+from limits.connection import Word
+from limits.errors import LimiterUnavailable, ScriptMissing
+from limits.link import Link
+from limits.types import Claim, Correction
+
+MOST_ITEMS: Final = 128  # of one script: so many hold Redis up for half a millisecond
+WAIT_SECONDS: Final = 0.25
+WATCH_SECONDS: Final = 0.05
+
+
+class SharedLimiter:
+    """A `types.Limiter`. number: of the counters that hold now. place: "SLOT.START" of this process.
+
+    now: Unix ms for tests, else empty for Redis' own clock. What is awaited raises Stale where the counters
+    are others than those of the number, and LimiterUnavailable from a failure on until `resume`.
+    """
+
+    def __init__(
+        self, *, link: Link, number: Callable[[], int], place: str, now: Callable[[], Word] = str
+    ) -> None:
+        self._link = link
+        self._number = number
+        self._loop = asyncio.get_running_loop()
+        names = Names(place, number)
+        self._admissions = Admissions(names, now, is_taking=True)
+        self._looks = Admissions(names, now, is_taking=False)
+        self._settlements = Settlements(names)
+        self._counts = Counts(now)
+        self._corrections = Corrections(names)
+        self._verbs: tuple[Verb[Any], ...] = (
+            self._counts,
+            self._admissions,
+            self._looks,
+            self._settlements,
+            self._corrections,
+        )
+        self._is_scheduled = False
+        self._is_up = True
+        self._under_way: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._is_watching = False
+        self._failed: Callable[[str], None] = _ignore
+        link.lost = self.fail
+
+    def listen(
+        self,
+        *,
+        failed: Callable[[str], None],
+        unsettled: Callable[[Claim, int, int], None],
+        count_alone: Callable[[str, int], int],
+    ) -> None:
+        """failed: told once of a failure. unsettled: given settlements that came to other counters.
+        count_alone: asked about addresses that Redis gave no answer for."""
+        self._failed = failed
+        self._settlements.unsettled = unsettled
+        self._counts.count_alone = count_alone
+
+    def admit(self, claim: Claim) -> Awaitable[None]:
+        return self._ask(self._admissions, claim)
+
+    def peek(self, claim: Claim) -> Awaitable[None]:
+        return self._ask(self._looks, claim)
+
+    def settle(self, claim: Claim, tokens: int, nanodollars: int) -> None:
+        self._put(self._settlements, batch.tag(claim.key_id), (claim, tokens, nanodollars, 0))
+
+    def release(self, claim: Claim) -> None:
+        self._put(self._settlements, batch.tag(claim.key_id), (claim, 0, 0, claim.requests))
+
+    def count(self, address: str, rpm: int) -> Awaitable[int]:
+        future: asyncio.Future[int] = self._loop.create_future()
+        if self._is_up:
+            self._put(self._counts, batch.address_tag(address), (future, address, rpm))
+        else:
+            future.set_result(self._counts.count_alone(address, rpm))
+        return future
+
+    def correct(self, correction: Correction) -> None:
+        if self._is_up:
+            self._send(self._corrections, batch.tag(correction.key_id), [correction])
+
+    def is_current(self, claim: Claim) -> bool:
+        return claim.incarnation == self._number()
+
+    def resume(self) -> None:
+        """Redis holds what it should again."""
+        self._is_up = True
+
+    def fail(self, reason: str) -> None:
+        """Redis cannot be trusted from here on: all that is under way fails."""
+        if not self._is_up:
+            return
+        self._is_up = False
+        self._failed(reason)
+        self._link.close()  # fails what has been sent
+        error = LimiterUnavailable(reason)
+        for verb in self._verbs:
+            waiting, verb.waiting = verb.waiting, {}
+            for items in waiting.values():
+                verb.failed(items, error)
+
+    # Gathering
+
+    def _ask(self, verb: Admissions, claim: Claim) -> asyncio.Future[None]:
+        if not self._is_up:
+            raise LimiterUnavailable("Redis is lost")
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._put(verb, batch.tag(claim.key_id), (future, claim))
+        return future
+
+    def _put(self, verb: Verb[Any], tag: str, item: Any) -> None:
+        if not self._is_up:
+            return
+        if not self._link.is_cluster:
+            tag = ""
+        waiting = verb.waiting
+        if tag in waiting:
+            waiting[tag].append(item)
+        else:
+            waiting[tag] = [item]
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_scheduled = False
+        for verb in self._verbs:
+            if verb.waiting:
+                waiting, verb.waiting = verb.waiting, {}
+                for tag, items in waiting.items():
+                    for some in batch.chunks(items, MOST_ITEMS):
+                        self._send(verb, tag, some)
+
+    def _send(self, verb: Verb[Any], tag: str, items: list[Any]) -> None:
+        script = verb.script
+        try:
+            future = self._link.ask(tag, "EVALSHA", script.digest, *verb.words(items))
+        except LimiterUnavailable as error:
+            verb.failed(items, error)
+            self.fail(str(error))
+            return
+        future.add_done_callback(partial(self._came, verb, tag, items))
+        self._under_way.append((self._loop.time(), future))
+        if not self._is_watching:
+            self._is_watching = True
+            self._loop.call_later(WATCH_SECONDS, self._watch)
+
+    def _came(self, verb: Verb[Any], tag: str, items: list[Any], future: asyncio.Future[Any]) -> None:
+        """An answer, or that there is none."""
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            verb.answered(items, future.result())
+        elif isinstance(error, ScriptMissing) and self._is_up:
+            # Nothing was run, so it may be sent once more, behind the script itself.
+            loaded = self._link.ask(tag, "SCRIPT", "LOAD", verb.script.text)
+            loaded.add_done_callback(_looked_at)
+            self._send(verb, tag, items)
+        else:
+            self.fail(str(error))
+            verb.failed(items, LimiterUnavailable(str(error)))
+
+    def _watch(self) -> None:
+        """Fail if an answer has been waited for too long."""
+        under_way, now = self._under_way, self._loop.time()
+        while under_way and under_way[0][1].done():
+            under_way.popleft()
+        if under_way and now - under_way[0][0] > WAIT_SECONDS - WATCH_SECONDS:
+            self.fail("no answer in time")
+        if under_way:
+            self._loop.call_later(WATCH_SECONDS, self._watch)
+        else:
+            self._is_watching = False
+
+
+def _ignore(reason: str) -> None:
+    """Nobody listens."""
+
+
+def _looked_at(future: asyncio.Future[Any]) -> None:
+    """What is wrong with it shows in the command behind it."""
+    if not future.cancelled():
+        future.exception()
