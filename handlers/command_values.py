@@ -63,6 +63,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_or_none(text: str) -> int | None:
+    """A whole number from 1, `none` -> None."""
+    return None if text == "none" else positive(text)
+
+
 def duration(text: str) -> int:
     """`24h` -> seconds."""
     match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)

@@ -114,6 +114,7 @@ async def _keys_create(options: argparse.Namespace, tables: Tables) -> Result:
         budget_period=options.budget_period,
         models=options.models,
         expires_at=options.expires,
+        max_parallel=options.max_parallel,
     )
     key, plaintext = await tables.keys.create(new)
     return _with_plaintext(key, plaintext, "Created")
@@ -165,6 +166,7 @@ async def _keys_update(options: argparse.Namespace, tables: Tables) -> Result:
         "tpd": "tpd",
         "models": "models",
         "expires": "expires_at",
+        "max_parallel": "max_parallel",
     }
     changes = {column: given[name] for name, column in columns.items() if name in given}
     if options.reset_spend:
@@ -199,6 +201,7 @@ def key_row(key: ApiKey) -> dict[str, Any]:
         "tier": key.tier,
         "rpm": key.rpm,
         "tpd": key.tpd,
+        "max_parallel": key.max_parallel,
         "budget_usd": values.usd(key.budget_nanodollars),
         "budget_period": key.budget_period,
         "models": None if key.models is None else sorted(key.models),
@@ -307,6 +310,7 @@ def _add_keys(parser: argparse.ArgumentParser, output: _Parser) -> None:
     create.add_argument("--tier", default="free", metavar="free|pro|enterprise")
     create.add_argument("--rpm", type=values.positive, metavar="N")
     create.add_argument("--tpd", type=values.positive, metavar="N")
+    create.add_argument("--max-parallel", type=values.positive_or_none, metavar="N")
     create.add_argument("--budget", type=values.nanodollars, metavar="USD")
     create.add_argument("--budget-period", default="total", choices=PERIODS)
     create.add_argument("--expires", type=values.moment, metavar="30d|2027-01-31")
@@ -324,6 +328,7 @@ def _add_keys(parser: argparse.ArgumentParser, output: _Parser) -> None:
     update.add_argument("--budget-period", default=absent, choices=PERIODS)
     update.add_argument("--rpm", type=values.positive, default=absent, metavar="N")
     update.add_argument("--tpd", type=values.positive, default=absent, metavar="N")
+    update.add_argument("--max-parallel", type=values.positive_or_none, default=absent, metavar="N|none")
     update.add_argument("--models", type=values.models, default=absent, metavar="a,b|any")
     update.add_argument("--expires", type=values.moment, default=absent, metavar="T|never")
     update.add_argument("--reset-spend", action="store_true")

@@ -28,7 +28,7 @@ MOST: Final = 2**53 - 1  # what a Redis script, counting in doubles, and a JSON 
 
 COLUMNS: Final = """k.id, k.user_id, k.name, s.prefix, s.last4, s.digest, k.tier, k.rpm, k.tpd,
     k.budget_nanodollars, k.budget_period, k.models, k.expires_at, k.disabled_at, k.created_at,
-    k.spend_reset_at, s.expires_at, u.disabled_at"""
+    k.spend_reset_at, k.max_parallel, s.expires_at, u.disabled_at"""
 FROM: Final = (
     """FROM api_keys k JOIN api_key_secrets s ON s.key_id = k.id LEFT JOIN users u ON u.id = k.user_id"""
 )
@@ -52,6 +52,7 @@ CHANGEABLE: Final = frozenset(
         "expires_at",
         "disabled_at",
         "spend_reset_at",
+        "max_parallel",
     }
 )
 
@@ -68,7 +69,7 @@ class Tier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """What a key is created with. rpm, tpd: None = the tier's. models: None = any."""
+    """What a key is created with. rpm, tpd: None = the tier's. models, max_parallel: None = any."""
 
     name: str
     tier: str = "free"
@@ -79,6 +80,7 @@ class NewKey:
     budget_period: str = "total"
     models: frozenset[str] | None = None
     expires_at: int | None = None
+    max_parallel: int | None = None
 
 
 class ApiKeys:
@@ -198,7 +200,7 @@ class ApiKeys:
             raise Invalid(f"there is no tier '{values['tier']}' (there are {', '.join(self._tiers)})")
         if "budget_period" in values and values["budget_period"] not in PERIODS:
             raise Invalid(f"a budget's period is one of {', '.join(PERIODS)}")
-        for name in ("rpm", "tpd"):
+        for name in ("rpm", "tpd", "max_parallel"):
             if values.get(name) is not None and not 1 <= values[name] <= MOST:
                 raise Invalid(f"{name} must be at least 1 and at most {MOST}")
         if not 0 <= (values.get("budget_nanodollars") or 0) <= MOST:
@@ -252,7 +254,7 @@ def models_of(text: str | None) -> frozenset[str] | None:
 async def _insert_key(transaction: Transaction, new: NewKey, now: int) -> int:
     return await transaction.execute(
         """INSERT INTO api_keys (user_id, name, tier, rpm, tpd, budget_nanodollars, budget_period,
-           models, expires_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+           models, expires_at, created_at, max_parallel) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             new.user_id,
             new.name,
@@ -264,6 +266,7 @@ async def _insert_key(transaction: Transaction, new: NewKey, now: int) -> int:
             models_text(new.models),
             new.expires_at,
             now,
+            new.max_parallel,
         ),
     )
 

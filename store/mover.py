@@ -21,7 +21,7 @@ from typing import Final, Self
 from store.errors import DataDirectoryTaken, StoreUnavailable
 from store.journal import Journal
 from store.moving import Moving
-from store.recovery import Recovery, recover_free_slots, register
+from store.recovery import Recovery, Tell, recover_free_slots, register
 from store.retention import Keep, Retention
 from store.segments import SEGMENT_BYTES, Segment, Slot, SlotTaken, taken_slots
 
@@ -62,22 +62,26 @@ class Books:
 class Mover:
     """Owns a slot and the thread. Made by `start`; `stop` moves the rest and gives the slot back."""
 
-    def __init__(self, books: Books, slot: Slot, start: int, journal: Journal) -> None:
+    def __init__(
+        self, books: Books, slot: Slot, start: int, journal: Journal, tell: Tell | None = None
+    ) -> None:
+        self._tell = tell
         self.journal = journal
         self.slot = slot
         self.start_number = start
         self._books = books
         self._wake = threading.Event()
         self._is_stopping = False
+        self._has_moved_all = True
         self._failing_since: dict[str, float] = {}
         self._reported: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="rooya-mover", daemon=True)
 
     @classmethod
-    def start(cls, books: Books) -> Self:
+    def start(cls, books: Books, tell: Tell | None = None) -> Self:
         """Take a slot, recover what it and other free ones hold, and begin. The database must be migrated.
 
-        Raises DataDirectoryTaken, StoreUnavailable.
+        tell: of what is recovered later on. Raises DataDirectoryTaken, StoreUnavailable.
         """
         try:
             slot = _take_slot(books)
@@ -96,7 +100,7 @@ class Mover:
                 raise
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"the journal cannot be kept: {error}") from error
-        mover = cls(books, slot, start, journal)
+        mover = cls(books, slot, start, journal, tell)
         mover._thread.start()
         return mover
 
@@ -114,6 +118,15 @@ class Mover:
             time.monotonic() - since > PATIENCE_SECONDS for since in list(self._failing_since.values())
         )
 
+    @property
+    def has_moved_all(self) -> bool:
+        """Is every call that has ended in the database?"""
+        return self._has_moved_all
+
+    def others(self) -> int:
+        """How many other processes keep books in the same place now."""
+        return sum(_is_owned(self._books.journal, number) for number in _others(self._books, self.slot))
+
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         connection = _connect(self._books, BUSY_SECONDS)
@@ -124,6 +137,7 @@ class Mover:
             while not self._is_stopping:
                 self._try("allocate", moving.supply)
                 if not self._try("move", moving.step) or not moving.has_a_batch:
+                    self._has_moved_all = moving.is_done
                     self._wake.wait(PAUSE_SECONDS)
                 now = time.monotonic()
                 if now >= housekeeping_at:
@@ -139,7 +153,8 @@ class Mover:
             connection.close()
 
     def _recover_others(self, connection: sqlite3.Connection) -> None:
-        recover_free_slots(connection, self._books.journal, _others(self._books, self.slot))
+        others = _others(self._books, self.slot)
+        recover_free_slots(connection, self._books.journal, others, self._tell)
 
     def _try(self, name: str, step: Callable[[], bool | None]) -> bool:
         """Is there more of it to do? What fails is repeated at the next turn, and reported when it lasts."""

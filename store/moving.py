@@ -55,6 +55,11 @@ class Moving:
         return True
 
     @property
+    def is_done(self) -> bool:
+        """Is all that was appended so far in the database?"""
+        return self._segment.following is None and self._position == self._segment.end
+
+    @property
     def has_a_batch(self) -> bool:
         """Is there so much to move that it should not wait?"""
         return self._segment.end - self._position >= BATCH_BYTES or self._segment.following is not None

@@ -151,6 +151,11 @@ def _next_good(data: bytes, start: int) -> int | None:
     return None
 
 
+def claim_id(request_id: str, attempt: int) -> str:
+    """What a limiter knows an attempt by."""
+    return f"{request_id}/{attempt}" if attempt else request_id
+
+
 class Reader:
     """Puts the records of one start of a slot together, in the order they were written.
 
@@ -190,6 +195,10 @@ class Reader:
         """It is not: the records since the last `keep` will be fed again."""
         self._opened.update(self._settled)
         self._settled.clear()
+
+    def open_calls(self) -> list[tuple[str, int, int, int, int]]:
+        """Of each call that has begun: request id, attempt, key, window, worst case in nano-dollars."""
+        return [(head[3].hex(), head[4], head[6], head[7], head[8]) for head, _ in self._opened.values()]
 
     def lost(self) -> list[LedgerRow]:
         """The calls whose end nobody wrote down: charged at the worst that they may have cost."""

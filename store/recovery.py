@@ -11,12 +11,13 @@ import logging
 import sqlite3
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from store.ledger import LedgerWriter, transaction
-from store.records import Reader, bodies
-from store.segments import FIRST_POSITION, Slot, SlotTaken, is_segment
+from store.records import Reader, bodies, claim_id
+from store.segments import FIRST_POSITION, HEADER, Slot, SlotTaken, is_segment
 from store.types import LedgerRow
 
 log = logging.getLogger("rooya.journal")
@@ -27,7 +28,14 @@ REST_SECONDS: Final = 0.0002
 UNREADABLE: Final = (ValueError, KeyError, IndexError, TypeError, struct.error)
 
 
-def recover_free_slots(connection: sqlite3.Connection, journal: Path, numbers: list[int]) -> None:
+# Is given slot, start, and the calls that are lost with what they were charged. May take its time, and raise
+# OSError: then the slot is recovered once more, later.
+Tell = Callable[[int, int, dict[str, int]], None]
+
+
+def recover_free_slots(
+    connection: sqlite3.Connection, journal: Path, numbers: list[int], tell: Tell | None = None
+) -> None:
     """Recover those of the slots that nobody owns now. Raises sqlite3.Error, OSError."""
     for number in numbers:
         try:
@@ -35,7 +43,7 @@ def recover_free_slots(connection: sqlite3.Connection, journal: Path, numbers: l
         except SlotTaken:
             continue
         try:
-            Recovery(connection, slot).run()
+            Recovery(connection, slot, tell).run()
         finally:
             slot.release()
 
@@ -58,9 +66,11 @@ def _ensure_row(connection: sqlite3.Connection, slot: Slot) -> None:
 
 
 class Recovery:
-    """One slot's. The slot must be held."""
+    """One slot's. The slot must be held. tell: is told once the rows are in the database."""
 
-    def __init__(self, connection: sqlite3.Connection, slot: Slot) -> None:
+    def __init__(self, connection: sqlite3.Connection, slot: Slot, tell: Tell | None = None) -> None:
+        self._tell = tell
+        self._start = 0
         self._connection = connection
         self._slot = slot
         self._writer = LedgerWriter(connection)
@@ -85,6 +95,9 @@ class Recovery:
         if after > segment:
             self._batch += lost
             self._write(after, FIRST_POSITION)
+        if self._tell is not None:  # before the segments go: they are what a repetition needs
+            worst = {claim_id(row.request_id, row.attempt): row.cost_nanodollars for row in lost}
+            self._tell(slot.number, self._start, worst)
         for number in numbers:
             slot.remove(number)
         log.info("recovered %d calls of slot %d, %d of them unfinished", self._moved, slot.number, len(lost))
@@ -95,6 +108,8 @@ class Recovery:
         data = self._slot.read(number)
         end = FIRST_POSITION
         is_damaged = not is_segment(data)
+        if not is_damaged:
+            _, _, self._start, _ = HEADER.unpack_from(data)
         for count, (end, body) in enumerate(bodies(data, FIRST_POSITION), 1):
             try:
                 row = self._reader.feed(body) if body is not None else None

@@ -132,7 +132,9 @@ class UsageReader:
                 raise NotFound(f"request {request_id} in the ledger")
             guessed = [row for row in rows if row[1] in CORRECTABLE]
             if not guessed:
-                raise Invalid(f"request {request_id} has its cost from the provider's own figures")
+                free = all(row[1] == "none" for row in rows)
+                why = "was charged nothing" if free else "has its cost from the provider's own figures"
+                raise Invalid(f"request {request_id} {why}")
             return await _correct(transaction, request_id, guessed[-1], nanodollars)
 
 
@@ -143,6 +145,11 @@ async def _correct(transaction: Transaction, request_id: str, row: Row, nanodoll
         """UPDATE ledger SET cost_nanodollars = ?, usage_source = 'corrected'
            WHERE request_id = ? AND attempt = ?""",
         (nanodollars, request_id, attempt),
+    )
+    await transaction.execute(
+        """INSERT INTO corrections (key_id, window, nanodollars, corrected_at)
+           VALUES (?, ?, ?, CAST(strftime('%s', 'now') AS INTEGER))""",
+        (key_id, window, difference),
     )
     await transaction.execute(
         "UPDATE key_spend SET cost_nanodollars = cost_nanodollars + ? WHERE key_id = ? AND window = ?",
