@@ -27,13 +27,19 @@ from handlers.accounting import Accounts, Bookkeeping
 from handlers.client_address import ClientAddresses
 from handlers.gate import Addresses, Gate
 from handlers.inference import Authenticator, Inference
+from handlers.limit_keeping import CorrectionWatch, Ledger, RedisBacking, forget_idle
 from handlers.price_keeping import PriceKeeper
 from handlers.relay import Patience, Relay
 from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
 from handlers.server import Bounds, Server, inherited_sockets
 from handlers.terms import TermsBook
+from limits import rebuild
 from limits.embedded import EmbeddedLimiter
+from limits.errors import LimiterUnavailable
+from limits.guarded import GuardedLimiter
+from limits.link import link_from_url
+from limits.shared import SharedLimiter
 from limits.types import Limiter
 from providers import price_edition, pricing, vendors
 from providers.estimate import Estimator
@@ -42,9 +48,11 @@ from providers.router import Router
 from providers.transport import Transport
 from providers.types import ModelSpec, ProviderSpec, TargetSpec, Timeouts
 from store.database import Database
+from store.incarnation import Incarnation
 from store.keyring import Keyring
 from store.keys import ApiKeys
 from store.mover import Books, Mover
+from store.past import PastReader
 from store.prices import Prices
 from store.retention import Keep
 from store.secret import cookie_secret
@@ -68,6 +76,8 @@ class Gateway:
         self._started_at = time.monotonic()
         self._stop = asyncio.Event()
         self.places: list[str] = []
+        self.warnings = settings.warnings()
+        self._is_redis_up: Callable[[], bool] = lambda: True
 
     async def start(self) -> None:
         """Open everything and listen. Raises what `commands.REFUSALS` names, and OSError."""
@@ -99,8 +109,44 @@ class Gateway:
             loop.add_signal_handler(number, self._stop.set)
 
     async def _keep_limits(self, database: Database) -> Limiter:
-        """What keys may still do."""
-        return EmbeddedLimiter(clock=steady_clock(), load=None)
+        """What keys may still do: counted in the process, or in Redis where that is configured."""
+        past = PastReader(database)
+        ledger = Ledger(books(self._settings), past, time.time)
+        limiter: Limiter
+        if self._settings.limits.redis_url:
+            limiter = await self._share_limits(ledger)
+        else:
+            limiter = EmbeddedLimiter(clock=steady_clock(), load=ledger.past)
+            forgetting = asyncio.create_task(forget_idle(limiter.forget_idle, self._mover))
+            self._closing.callback(forgetting.cancel)
+        watch = CorrectionWatch(past, limiter)
+        self._closing.push_async_callback(watch.close)
+        await watch.start()
+        return limiter
+
+    async def _share_limits(self, ledger: Ledger) -> Limiter:
+        settings = self._settings
+        link = link_from_url(settings.limits.redis_url)
+        incarnation = Incarnation(settings.server.data_dir)
+        self._closing.callback(incarnation.close)
+        backing = RedisBacking(link=link, ledger=ledger, incarnation=incarnation, mover=self._mover)
+        self._closing.push_async_callback(backing.close)
+        await link.connect()
+        await rebuild.check(link)
+        self.warnings += await rebuild.warnings(link)
+        await backing.restore(anew=False, raised=lambda: None)
+        place = f"{self._mover.slot.number}.{self._mover.start_number}"
+        limiter = GuardedLimiter(
+            shared=SharedLimiter(link=link, number=backing.number, place=place),
+            local=EmbeddedLimiter(clock=steady_clock()),
+            backing=backing,
+            processes=settings.server.processes,
+            clock=asyncio.get_running_loop().time,
+        )
+        self._closing.push_async_callback(limiter.close)
+        backing.is_up = self._is_redis_up = lambda: limiter.is_up
+        self._mover.tell = backing.tell
+        return limiter
 
     async def _keep_accounts(self, database: Database, limiter: Limiter) -> Accounts:
         """What calls cost: prices, and the journal that they are written to."""
@@ -188,7 +234,8 @@ class Gateway:
         journal no calls do."""
         if self._server.is_draining:
             return "draining"
-        return "ok" if self._keyring.is_database_up and not self._mover.is_behind else "degraded"
+        is_well = self._keyring.is_database_up and not self._mover.is_behind and self._is_redis_up()
+        return "ok" if is_well else "degraded"
 
     async def wait(self) -> None:
         """Return when the process is told to stop."""
@@ -247,8 +294,8 @@ def steady_clock() -> Callable[[], int]:
 
 
 def redis_client(url: str) -> Redis | None:
-    """A client with bounded waits, None without Redis."""
-    if not url:
+    """A client for the cache of keys, with bounded waits; None without Redis, and with several of them."""
+    if not url or "+" in url.partition(":")[0]:
         return None
     return Redis.from_url(
         url, socket_timeout=REDIS_WAIT_SECONDS, socket_connect_timeout=REDIS_WAIT_SECONDS, protocol=3
@@ -259,7 +306,7 @@ async def announce(gateway: Gateway, settings: Settings, environ: Mapping[str, s
     """Say on the console where it serves and what to do next."""
     say = print
     say(f"Rooya serves {', '.join(gateway.places)}  (data in {settings.server.data_dir})")
-    for line in settings.warnings():
+    for line in gateway.warnings:
         say(f"warning: {line}")
     for variable, vendor in LATER.items():
         if environ.get(variable):
@@ -304,7 +351,7 @@ def serve(options: Namespace, world: commands.World) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         uvloop.run(run(world.settings(options), world.environ))
-    except (*commands.REFUSALS, OSError) as error:
+    except (*commands.REFUSALS, LimiterUnavailable, OSError) as error:
         print(f"rooya: {error}", file=world.stderr)
         return 1
     return 0

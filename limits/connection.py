@@ -97,8 +97,7 @@ class Connection(asyncio.Protocol):
         self._end("closed")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport  # type: ignore[assignment]  # uvloop's are of no common class
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader

@@ -60,12 +60,13 @@ class Books:
 
 
 class Mover:
-    """Owns a slot and the thread. Made by `start`; `stop` moves the rest and gives the slot back."""
+    """Owns a slot and the thread. Made by `start`; `stop` moves the rest and gives the slot back.
 
-    def __init__(
-        self, books: Books, slot: Slot, start: int, journal: Journal, tell: Tell | None = None
-    ) -> None:
-        self._tell = tell
+    tell: is told of each slot that is recovered from now on (see `recovery.py`).
+    """
+
+    def __init__(self, books: Books, slot: Slot, start: int, journal: Journal) -> None:
+        self.tell: Tell | None = None
         self.journal = journal
         self.slot = slot
         self.start_number = start
@@ -78,10 +79,10 @@ class Mover:
         self._thread = threading.Thread(target=self._run, name="rooya-mover", daemon=True)
 
     @classmethod
-    def start(cls, books: Books, tell: Tell | None = None) -> Self:
+    def start(cls, books: Books) -> Self:
         """Take a slot, recover what it and other free ones hold, and begin. The database must be migrated.
 
-        tell: of what is recovered later on. Raises DataDirectoryTaken, StoreUnavailable.
+        Raises DataDirectoryTaken, StoreUnavailable.
         """
         try:
             slot = _take_slot(books)
@@ -100,7 +101,7 @@ class Mover:
                 raise
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"the journal cannot be kept: {error}") from error
-        mover = cls(books, slot, start, journal, tell)
+        mover = cls(books, slot, start, journal)
         mover._thread.start()
         return mover
 
@@ -154,7 +155,7 @@ class Mover:
 
     def _recover_others(self, connection: sqlite3.Connection) -> None:
         others = _others(self._books, self.slot)
-        recover_free_slots(connection, self._books.journal, others, self._tell)
+        recover_free_slots(connection, self._books.journal, others, self.tell)
 
     def _try(self, name: str, step: Callable[[], bool | None]) -> bool:
         """Is there more of it to do? What fails is repeated at the next turn, and reported when it lasts."""

@@ -1,0 +1,186 @@
+"""What is behind the limiter: the ledger that it is derived from, and how Redis is filled from it.
+
+Redis is filled by one process at a time, in this order: the number rises, so that claims decided before are
+no longer current; Redis answers everybody that its counters are others; the ledger is read, with the journals;
+Redis gets it, and last the number. A call that is in no journal by then is not sent under an earlier number,
+so none that was sent is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from limits import rebuild
+from limits.errors import LimiterUnavailable
+from limits.guarded import Owed
+from limits.link import Link
+from limits.types import Claim, Correction, Limiter, Past
+from store.errors import StoreUnavailable
+from store.incarnation import Incarnation
+from store.mover import Books, Mover
+from store.past import PastReader
+from store.standing import Standing
+from store.standing import read as read_standing
+
+log = logging.getLogger("rooya.limits")
+
+POLL_SECONDS: Final = 0.25
+TELLING_SECONDS: Final = 5.0
+FORGETTING_SECONDS: Final = 60.0
+
+
+class Ledger:
+    """The ledger as limiters want it. clock: Unix seconds."""
+
+    def __init__(self, books: Books, past: PastReader, clock: Callable[[], float]) -> None:
+        self._database: Path = books.database
+        self._journal: Path = books.journal
+        self._past = past
+        self._clock = clock
+
+    async def past(self, key_id: int, window: int) -> Past:
+        """Of a key. Raises LimiterUnavailable."""
+        try:
+            found = await self._past.read(key_id, window, int(self._clock() * 1000))
+        except StoreUnavailable as error:
+            raise LimiterUnavailable(str(error)) from error
+        return Past(*found)
+
+    async def standing(self) -> Standing:
+        """Of all keys, journals included. Raises LimiterUnavailable."""
+        try:
+            return await asyncio.to_thread(read_standing, self._database, self._journal, self._clock())
+        except (sqlite3.Error, OSError) as error:
+            raise LimiterUnavailable(f"the ledger cannot be read: {error}") from error
+
+
+class CorrectionWatch:
+    """Tells a limiter what the operator corrects. `start` before use, `close` at the end."""
+
+    def __init__(self, past: PastReader, limiter: Limiter) -> None:
+        self._past = past
+        self._limiter = limiter
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Raises StoreUnavailable."""
+        self._task = asyncio.create_task(self._watch(await self._past.last_correction()))
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self, last: int) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                corrections = await self._past.corrections(last)
+            except StoreUnavailable:
+                continue  # the keyring says so
+            for correction in corrections:
+                self._limiter.correct(Correction(*correction))
+                last = correction[0]
+
+
+async def forget_idle(forget: Callable[[], None], mover: Mover) -> None:
+    """Have a limiter forget who is idle, whenever the ledger has all that it counted. Never returns."""
+    while True:
+        await asyncio.sleep(FORGETTING_SECONDS)
+        if mover.has_moved_all:
+            forget()
+
+
+class RedisBacking:
+    """`limits.guarded.Backing`. is_up: is Redis trusted at the moment?"""
+
+    def __init__(self, *, link: Link, ledger: Ledger, incarnation: Incarnation, mover: Mover) -> None:
+        self._link = link
+        self._ledger = ledger
+        self._incarnation = incarnation
+        self._mover = mover
+        self._loop = asyncio.get_running_loop()
+        self.is_up: Callable[[], bool] = lambda: True
+        self._removing: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._removing is not None:
+            self._removing.cancel()
+            await asyncio.gather(self._removing, return_exceptions=True)
+        self._link.close()
+
+    def number(self) -> int:
+        return self._incarnation.number
+
+    def others(self) -> int:
+        return self._mover.others()
+
+    async def owed(self) -> Owed:
+        standing = await self._ledger.standing()
+        return Owed(standing.spent, standing.correction, [_claim(*call[2:]) for call in standing.open])
+
+    async def restore(self, *, anew: bool, raised: Callable[[], None]) -> None:
+        if anew:
+            await self._link.connect()
+        lock = self._incarnation.exclusive()
+        await asyncio.to_thread(lock.__enter__)
+        try:
+            if not anew and await rebuild.verify(self._link, self.number()):
+                return
+            number = self._incarnation.raise_number()
+            raised()
+            await rebuild.halt(self._link)
+            await rebuild.rebuild(self._link, number, _state(await self._ledger.standing()))
+        except OSError as error:
+            raise LimiterUnavailable(str(error)) from error
+        finally:
+            lock.__exit__(None, None, None)
+        self._remove_others(number)
+
+    def tell(self, slot: int, start: int, lost: dict[str, int]) -> None:
+        """A process has died, and this is what it had under way; from the mover's thread. Raises OSError."""
+        telling = asyncio.run_coroutine_threadsafe(self._tell(f"{slot}.{start}", lost), self._loop)
+        try:
+            telling.result(TELLING_SECONDS)
+        except (LimiterUnavailable, TimeoutError) as error:
+            telling.cancel()
+            raise OSError(f"Redis cannot be told of a recovery: {error}") from error
+
+    async def _tell(self, place: str, lost: dict[str, int]) -> None:
+        if self.is_up():  # else it is filled from the ledger, which has it
+            await rebuild.recovered(self._link, self.number(), place, lost)
+
+    def _remove_others(self, number: int) -> None:
+        if self._removing is None or self._removing.done():
+            self._removing = asyncio.create_task(self._remove(number))
+
+    async def _remove(self, number: int) -> None:
+        try:
+            await rebuild.remove_others(self._link, number)
+        except LimiterUnavailable:
+            return  # the next rebuild removes them
+
+
+def _state(standing: Standing) -> rebuild.State:
+    calls = [
+        rebuild.Open(f"{slot}.{start}", claim_id, key_id, window, worst_nanodollars)
+        for slot, start, claim_id, key_id, window, worst_nanodollars in standing.open
+    ]
+    tokens = [(key_id, at_ms, count) for (key_id, at_ms), count in standing.tokens.items()]
+    return rebuild.State(standing.spent, standing.correction, calls, tokens)
+
+
+def _claim(claim_id: str, key_id: int, window: int, worst_nanodollars: int) -> Claim:
+    """Of a call under way."""
+    claim = Claim()
+    claim.claim_id = claim_id
+    claim.key_id = key_id
+    claim.window = window
+    claim.worst_nanodollars = claim.least_nanodollars = worst_nanodollars
+    claim.requests = claim.tokens = claim.incarnation = 0
+    return claim
