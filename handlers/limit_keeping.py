@@ -1,7 +1,7 @@
 """What is behind the limiter: the ledger that it is derived from, and how Redis is filled from it.
 
 Redis is filled by one process at a time, in this order: the number rises, so that claims decided before are
-no longer current; Redis answers everybody that its counters are others; the ledger is read, with the journals;
+no longer current; Redis answers everybody that its counters are others; the ledger is read, and the journals;
 Redis gets it, and last the number. A call that is in no journal by then is not sent under an earlier number,
 so none that was sent is missing.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -55,8 +54,8 @@ class Ledger:
         """Of all keys, journals included. Raises LimiterUnavailable."""
         try:
             return await asyncio.to_thread(read_standing, self._database, self._journal, self._clock())
-        except (sqlite3.Error, OSError) as error:
-            raise LimiterUnavailable(f"the ledger cannot be read: {error}") from error
+        except StoreUnavailable as error:
+            raise LimiterUnavailable(str(error)) from error
 
 
 class CorrectionWatch:

@@ -5,7 +5,8 @@ Keys, where S is one of 32 shards of the API keys, N the number of the counters 
     rooya:{S}:incarnation           n: the number; r: the run id of the server it was written to
     rooya:{S}:key:KEY               windows of requests and tokens, and calls under way (p<N>); for a day
     rooya:{S}:N:budget:KEY:WINDOW   c: committed, r: reserved, x: the last correction; nano-dollars
-    rooya:{S}:N:open:SLOT.START     claim id -> key, window, worst case: what a process has under way
+    rooya:{S}:N:open:SLOT.START     what a process has under way: claim id -> key, window, worst case, and as
+                                    far as known second, slice, requests, tokens
     rooya:{aS}:address:ADDRESS      requests of an address; for a minute
 """
 
@@ -29,7 +30,7 @@ STALE: Final = 5
 
 Item = TypeVar("Item")
 Admission = tuple["asyncio.Future[None]", Claim]
-Settlement = tuple[Claim, int, int, int]  # claim, tokens, nano-dollars, requests to give back
+Settlement = tuple[Claim, int, int, int]  # tokens, nano-dollars, 1 = give its request back as well
 Count = tuple["asyncio.Future[int]", str, int]  # address, requests a minute
 
 
@@ -167,8 +168,6 @@ class Admissions(Verb[Admission]):
                     claim.spent_nanodollars,
                     claim.reserved_nanodollars,
                     claim.worst_nanodollars,
-                    claim.second,
-                    claim.bucket,
                 ) = answer
                 claim.retry_after_ms = None if retry_after_ms < 0 else retry_after_ms
                 future.set_result(None)
@@ -195,16 +194,9 @@ class Settlements(Verb[Settlement]):
         number = self._names.turn()
         keys: list[Word] = [4 * len(items)]
         arguments: list[Word] = [number]
-        for claim, tokens, nanodollars, requests in items:
+        for claim, tokens, nanodollars, is_released in items:
             keys += self._names.of(claim)
-            arguments += (
-                claim.claim_id,
-                nanodollars,
-                tokens - claim.tokens,
-                claim.bucket,
-                requests,
-                claim.second,
-            )
+            arguments += (claim.claim_id, nanodollars, tokens, is_released)
         return keys + arguments
 
     def answered(self, items: Sequence[Settlement], answers: list[int]) -> None:

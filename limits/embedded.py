@@ -84,6 +84,7 @@ class EmbeddedLimiter:
         self._subjects: dict[int, Subject] = {}
         self._open: dict[str, Claim] = {}
         self._loading: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._told: list[Correction] = []  # while something is read
         self._addresses = Addresses()
         self._spent: Mapping[tuple[int, int], int] | None = None  # all there is, where that was told
         self._correction = 0
@@ -134,7 +135,10 @@ class EmbeddedLimiter:
     def correct(self, correction: Correction) -> None:
         subject = self._subjects.get(correction.key_id)
         spend = None if subject is None else subject.spend.get(correction.window)
-        if spend is not None and spend.correction < correction.number:
+        if spend is None:
+            if (correction.key_id, correction.window) in self._loading:
+                self._told.append(correction)  # what is being read may have it in it, or not
+        elif spend.correction < correction.number:
             spend.correction = correction.number
             spend.committed += correction.nanodollars
 
@@ -143,6 +147,8 @@ class EmbeddedLimiter:
 
     def forget_idle(self) -> None:
         """Let go of keys that nobody uses. The ledger must have all of their calls by now."""
+        if self._spent is not None:
+            return  # what has been spent since is nowhere else
         now = self._clock()
         for key_id, subject in list(self._subjects.items()):
             if not subject.parallel and now - subject.used_ms > IDLE_MS:
@@ -173,6 +179,7 @@ class EmbeddedLimiter:
         self._spent, self._correction = spent, correction
         for claim in claims:
             subject, spend = self._assumed(claim)
+            subject.advance(self._clock())
             subject.hold(claim, spend)
             self._open[claim.claim_id] = claim
 
@@ -203,9 +210,13 @@ class EmbeddedLimiter:
 
     async def _learn(self, key_id: int, window: int) -> None:
         self.meet(key_id, window, Past() if self._load is None else await self._load(key_id, window))
+        for correction in [each for each in self._told if (each.key_id, each.window) == (key_id, window)]:
+            self.correct(correction)
 
     def _learned(self, place: tuple[int, int], task: asyncio.Task[None]) -> None:
         self._loading.pop(place, None)
+        if not self._loading:
+            self._told.clear()
         if not task.cancelled():
             task.exception()  # who waits has it; without anybody it is not worth a line
 

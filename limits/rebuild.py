@@ -154,10 +154,11 @@ async def recovered(link: Link, number: int, place: str, lost: Mapping[str, int]
             keys: list[str | int] = []
             arguments: list[str | int] = [number]
             for claim, what in some:
-                key_id, window, _ = map(int, what.split())
+                key_id, window, *_ = map(int, what.split())
                 keys += (batch.incarnation(shard), batch.windows(key_id))
                 keys += (batch.budget(number, key_id, window), name)
-                arguments += (claim.decode(), lost.get(claim.decode(), 0), 0, 0, 0, 0)
+                cost = lost.get(claim.decode())
+                arguments += (claim.decode(), *((0, 0, 1) if cost is None else (cost, -1, 0)))
             await _bounded(link.ask(shard, "EVAL", script.text, len(keys), *keys, *arguments))
 
 
@@ -175,7 +176,7 @@ async def check(link: Link) -> None:
     steps: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
         ("admit", (4, *names, "", TEST_NUMBER, "take", *claim), lambda answer: answer[0][0] == 0),
         ("admit", (4, *names, "", TEST_NUMBER, "take", *claim), lambda answer: answer[0][0] == 1),
-        ("settle", (4, *names, TEST_NUMBER, "claim", 200, 0, 0, 0, 0), lambda answer: answer == [1]),
+        ("settle", (4, *names, TEST_NUMBER, "claim", 200, 5, 0), lambda answer: answer == [1]),
         ("correct", (2, names[0], names[2], TEST_NUMBER, 1, -50), lambda answer: answer == 1),
         ("count", (1, "rooya:{test}:address", "", 1), lambda answer: answer == [0]),
     )

@@ -81,7 +81,7 @@ class SharedLimiter:
         self._put(self._settlements, batch.tag(claim.key_id), (claim, tokens, nanodollars, 0))
 
     def release(self, claim: Claim) -> None:
-        self._put(self._settlements, batch.tag(claim.key_id), (claim, 0, 0, claim.requests))
+        self._put(self._settlements, batch.tag(claim.key_id), (claim, 0, 0, 1))
 
     def count(self, address: str, rpm: int) -> Awaitable[int]:
         future: asyncio.Future[int] = self._loop.create_future()

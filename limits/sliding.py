@@ -12,7 +12,7 @@ from limits.types import REQUEST_BUCKET_MS, REQUEST_BUCKETS, TOKEN_BUCKET_MS, TO
 class Sliding:
     """width_ms of a bucket, and how many of them may hold moments of the window.
 
-    head: the newest bucket. last: the newest that anything was put into.
+    head: the newest bucket. last: the newest that anything was put into; it may have been given back.
     """
 
     __slots__ = ("_ring", "_size", "head", "last", "total", "width_ms")
@@ -64,6 +64,8 @@ class Sliding:
         if self.head - bucket < self._size:
             self._ring[bucket % self._size] += amount
             self.total += amount
+            if bucket > self.last:
+                self.last = bucket
 
     def remember(self, at_ms: int, amount: int) -> None:
         """What was taken at a time before now, from the records; one to come counts as now."""
@@ -75,7 +77,12 @@ class Sliding:
 
     def reset_ms(self, now_ms: int) -> int:
         """Until all of it is out of the window."""
-        return (self.last + self._size) * self.width_ms - now_ms if self.total else 0
+        if not self.total:
+            return 0
+        last = self.last
+        while not self._ring[last % self._size]:  # all of it was given back
+            last -= 1
+        return (last + self._size) * self.width_ms - now_ms
 
     def wait_ms(self, now_ms: int, limit: int, amount: int) -> int | None:
         """Until the amount fits the limit, 0 = now; None if never."""

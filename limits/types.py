@@ -79,7 +79,7 @@ class Claim:
     spent_nanodollars: int
     reserved_nanodollars: int
     incarnation: int
-    second: int  # when it was admitted, in buckets of requests and of tokens, where the limiter keeps it here
+    second: int  # when it was admitted, in buckets of requests and of tokens: the embedded limiter's own
     bucket: int
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from store.errors import StoreUnavailable
 from store.ledger import SLICE_MS
 from store.past import LAST, SLICES
 from store.records import Reader, bodies, claim_id
@@ -63,7 +64,14 @@ class Standing:
 
 
 def read(database: Path, journal: Path, now: float) -> Standing:
-    """Blocks for some milliseconds, or as long as much is in the journals. Raises sqlite3.Error, OSError."""
+    """Blocks for some milliseconds, or longer where much is in the journals. Raises StoreUnavailable."""
+    try:
+        return _read_whole(database, journal, now)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailable(f"the ledger cannot be read: {error}") from error
+
+
+def _read_whole(database: Path, journal: Path, now: float) -> Standing:
     uri = f"{database.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
         for _ in range(ATTEMPTS):
@@ -121,7 +129,7 @@ def _from_journal(standing: Standing, slot: Path, moved: tuple[int, int]) -> boo
     numbers = sorted(int(path.stem) for path in slot.glob("*.log") if path.stem.isdigit())
     reader, start = Reader(), 0
     for number in numbers:
-        data = _read(slot / f"{number:010d}.log") if number >= segment else b""
+        data = _read_segment(slot / f"{number:010d}.log") if number >= segment else b""
         if is_segment(data):
             _, _, start, _ = HEADER.unpack_from(data)
             _from_segment(standing, reader, data, position if number == segment else FIRST_POSITION)
@@ -146,7 +154,7 @@ def _from_segment(standing: Standing, reader: Reader, data: bytes, position: int
             time.sleep(REST_SECONDS)
 
 
-def _read(path: Path) -> bytes:
+def _read_segment(path: Path) -> bytes:
     """A segment up to where all is zeros: what comes later is not written yet. Raises FileNotFoundError."""
     data = bytearray()
     with path.open("rb") as file:

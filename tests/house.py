@@ -33,7 +33,8 @@ DOORS: Final = {
 # package -> where it may be imported: a path, or a folder with a slash at its end
 GUARDED: Final = {
     "tornado.web": ("handlers/",),
-    "redis": ("limits/shared.py", "store/", "rooya.py"),
+    "redis": ("store/", "rooya.py"),
+    "hiredis": ("limits/connection.py",),
     "aiosqlite": ("store/",),
     "sqlite3": ("store/",),
     "uvloop": ("rooya.py",),
@@ -44,6 +45,7 @@ GUARDED: Final = {
     "tornado.curl_httpclient": (),
 }
 VENDOR_SOCKETS: Final = ("providers/transport.py", "providers/pool.py")
+SOCKETS: Final = (*VENDOR_SOCKETS, "limits/connection.py")
 SOCKET_OPENERS: Final = {
     "create_connection", "open_connection", "create_unix_connection", "open_unix_connection", "sock_connect",
 }  # fmt: skip
@@ -170,7 +172,7 @@ def guarded_packages(module: Module) -> Iterator[Problem]:
 
 @rule
 def vendor_sockets(module: Module) -> Iterator[Problem]:
-    if module.path in VENDOR_SOCKETS:
+    if module.path in SOCKETS:
         return
     for node, scope in module.nodes:
         if isinstance(node, ast.Call) and _name(node) in SOCKET_OPENERS:

@@ -49,7 +49,7 @@ SAMPLES: Final[list[tuple[str, str, str, bool]]] = [
     ("guarded_packages", "handlers/a.py", "import uvloop", False),
     ("guarded_packages", "providers/transport.py", "import urllib.request", False),
     ("guarded_packages", "handlers/a/b.py", "import tornado.web", True),
-    ("guarded_packages", "limits/shared.py", "import redis.asyncio as redis", True),
+    ("guarded_packages", "limits/connection.py", "import hiredis", True),
     ("vendor_sockets", "providers/openai.py", "async def f():\n    await loop.create_connection(P)", False),
     (
         "vendor_sockets",

@@ -2,12 +2,13 @@
 --
 -- KEYS  four for each claim: the shard's incarnation; the key's windows; its budget's window; what its process
 --       has under way
--- ARGV  [1] now in Unix ms, '' = by this server's clock; [2] the incarnation that the claims are made under;
---       [3] 'take', or 'look' to decide without taking
+-- ARGV[1] now in Unix ms, '' = by this server's clock
+-- ARGV[2] the incarnation that the claims are made under
+-- ARGV[3] 'take', or 'look' to decide without taking
 --       then eleven for each claim: claim id; key id; window (Unix s); requests; tokens; rpm; tpd; calls at once
 --       (-1 = any number); budget in nano-dollars (-1 = none); worst case; least (nano-dollars)
 -- Returns for each claim {verdict, retry ms or -1, requests left, their reset ms, tokens left, their reset ms,
---       spent, reserved, granted, second, slice}. verdict: 0 allowed, 1 budget, 2 tokens, 3 requests, 4 calls at
+--       spent, reserved, granted}. verdict: 0 allowed, 1 budget, 2 tokens, 3 requests, 4 calls at
 --       once, 5 another incarnation, 6 an error, whose words follow.
 
 local SECOND, SECONDS = 1000, 61
@@ -62,9 +63,16 @@ local function window(key, name, width, size, total, head, last, current)
   return w
 end
 
+-- Milliseconds until all of it is out of the window; what was used last may have been given back.
 local function reset(w)
   if w.total == 0 then return 0 end
-  return (w.last + w.size) * w.width - w.time
+  local last = w.last
+  while last > w.head - w.size do
+    local taken = last == w.head and w.current or tonumber(redis.call('HGET', w.key, w.name .. last)) or 0
+    if taken > 0 then break end
+    last = last - 1
+  end
+  return (last + w.size) * w.width - w.time
 end
 
 -- Milliseconds until so much more fits the limit, nil if never.
@@ -144,10 +152,11 @@ local function item(number)
     if #t.gone > 0 then redis.call('HDEL', key, unpack(t.gone)) end
     if not known[2] or tonumber(known[2]) ~= r.head then redis.call('PEXPIRE', key, (SLICES + 1) * SLICE) end
     redis.call('HSET', budget_key, 'c', spent, 'r', reserved + worst)
-    redis.call('HSET', open_key, id, key_id .. ' ' .. window_start .. ' ' .. string.format('%.0f', worst))
+    redis.call('HSET', open_key, id, table.concat(
+      {key_id, window_start, string.format('%.0f', worst), r.head, t.head, requests, string.format('%.0f', tokens)}, ' '))
   end
   return {verdict, retry or -1, math.max(0, rpm - r.total), reset(r), math.max(0, tpd - t.total), reset(t),
-          spent, reserved, worst, r.head, t.head}
+          spent, reserved, worst}
 end
 
 -- Something that is no hash stands where one should. Windows begin anew; for money, so do all counters.

@@ -1,7 +1,10 @@
 -- Adds an operator's correction to what a window has spent, once.
 --
--- KEYS  [1] the shard's incarnation; [2] the budget's window
--- ARGV  [1] the incarnation; [2] the correction's number, ascending; [3] nano-dollars, may be negative
+-- KEYS[1] the shard's incarnation
+-- KEYS[2] the budget's window
+-- ARGV[1] the incarnation
+-- ARGV[2] the correction's number, ascending
+-- ARGV[3] nano-dollars, may be negative
 -- Returns 1 added, 0 there already or nothing known of the window, 5 another incarnation.
 
 if redis.call('HGET', KEYS[1], 'n') ~= ARGV[1] then return 5 end

@@ -1,7 +1,8 @@
 -- Counts requests of addresses in the last minute; one too many is not counted.
 --
 -- KEYS  for each request the address's window
--- ARGV  [1] now in Unix ms, '' = by this server's clock; then for each request how many a minute may have
+-- ARGV[1] now in Unix ms, '' = by this server's clock
+--       then for each request how many a minute may have
 -- Returns for each request 0, or the ms until one would pass, or -1 for an error.
 
 local SECOND, SECONDS, STEP = 1000, 61, 2000

@@ -6,6 +6,7 @@ A part of the contract in `contract.py`.
 from __future__ import annotations
 
 import asyncio
+import copy
 
 from limits.types import BUDGET, PARALLEL, REQUESTS, TOKEN_BUCKET_MS, TOKENS
 from tests.limits.trial import DAY_MS, Trial, Trials, running
@@ -85,12 +86,36 @@ class SettlingContract(Trials):
         assert (await trial.left(key=2))[:2] == (0, 0)
 
     @running
+    async def test_a_claim_that_was_never_decided_does_not_disturb_the_end_of_another(
+        self, trial: Trial
+    ) -> None:
+        first, second = await trial.admit(worst=10), await trial.admit(worst=10)
+        trial.limiter.settle(first, 0, 4)
+        trial.limiter.release(trial.claim(worst=10))
+        await trial.settle(second, 0, 5)
+        assert await trial.money() == (9, 0)
+
+    @running
+    async def test_a_claim_given_up_while_it_is_decided_and_released_takes_nothing(
+        self, trial: Trial
+    ) -> None:
+        before = await trial.left()
+        for turns in range(5):
+            claim = trial.claim(tokens=10, worst=10)
+            waiting = trial.limiter.admit(claim)
+            if waiting is not None:
+                task = asyncio.ensure_future(waiting)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+            await trial.release(claim)
+            assert await trial.left() == before, turns
+
+    @running
     async def test_a_claim_is_known_by_its_id(self, trial: Trial) -> None:
         claim = await trial.admit(tokens=10, worst=10)
-        again = trial.claim(tokens=10, worst=10)
-        again.claim_id = claim.claim_id
-        again.incarnation = claim.incarnation
-        await trial.settle(again, 4, 4)
+        await trial.settle(copy.copy(claim), 4, 4)
         await trial.settle(claim, 9, 9)
         assert await trial.money() == (4, 0)
 
@@ -161,6 +186,12 @@ class SettlingContract(Trials):
         await trial.admit()
         assert (await trial.admit()).retry_after_ms == 61_000
 
+    @running
+    async def test_tokens_that_only_the_end_of_a_call_told_have_a_reset_too(self, trial: Trial) -> None:
+        claim = await trial.admit(tokens=0)
+        await trial.settle(claim, 50)
+        assert (await trial.left())[5] == DAY_MS + TOKEN_BUCKET_MS
+
     # Windows of a budget
 
     @running
@@ -183,7 +214,6 @@ class SettlingContract(Trials):
         assert (await trial.admit(window=2000, worst=50)).refusal == PARALLEL  # under way in any window
         await trial.release(gone)
         new = await trial.admit(window=2000, worst=50)
-        old.window = 2000  # whatever the caller thinks by now
         await trial.settle(old, 0, 55)
         await trial.settle(new, 0, 45)
         assert await trial.money(window=1000) == (55, 0)

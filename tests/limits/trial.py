@@ -88,7 +88,7 @@ class Trial:
         return claim
 
     async def left(self, key: int = 1, window: int = 0) -> tuple[int, ...]:
-        """All that a limiter tells of a key: money spent and reserved; left, and until a reset, of both rates."""
+        """All that is told of a key: money spent and reserved; of both rates, what is left and the reset."""
         claim = await self.peek(requests=0, key=key, window=window)
         return (
             claim.spent_nanodollars, claim.reserved_nanodollars,
