@@ -90,7 +90,8 @@ class GuardedLimiter:
         self._parts = processes
         self._has_money = False
         self._is_switching = False
-        self._work: asyncio.Task[None] | None = None  # makes Redis trustworthy
+        self._work: asyncio.Task[None] | None = None  # makes Redis trustworthy, by one attempt after another
+        self._attempt: asyncio.Task[None] | None = None
         self._taking_over: asyncio.Task[None] | None = None  # makes this process fit to be alone
         self._unsettled: list[tuple[Claim, int, int]] = []  # for Redis, once it can be told
         self._settled: list[tuple[Claim, int, int]] = []  # while this process takes over
@@ -98,7 +99,7 @@ class GuardedLimiter:
 
     async def close(self) -> None:
         """Stop what runs beside the requests."""
-        tasks = [task for task in (self._work, self._taking_over) if task is not None]
+        tasks = [task for task in (self._work, self._attempt, self._taking_over) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -141,8 +142,8 @@ class GuardedLimiter:
     ) -> None:
         end = self._clock() + WAIT_SECONDS
         while True:
-            if self._work is not None and (self.is_up or self._is_switching):
-                await self._until(self._work, end)
+            if self._attempt is not None and (self.is_up or self._is_switching):
+                await self._until(self._attempt, end)
             elif not self.is_up:
                 await self._decide_alone(claim, ask_alone, end)
                 return
@@ -196,9 +197,9 @@ class GuardedLimiter:
         self.is_up = False
         others = self._backing.others()
         self._parts = max(self._processes, others + 1)
-        whose = "of each process" if self._parts > 1 else "of this process"
-        money = "calls of keys with a budget are refused" if others else "budgets go on from the ledger"
-        log.warning("Redis is lost (%s): limits hold at the share %s, %s", reason, whose, money)
+        rates = "each process allows its share of every rate" if self._parts > 1 else "this process counts rates"
+        money = "calls of keys with a budget are refused" if others else "budgets hold by the ledger"
+        log.warning("Redis is lost (%s): %s, %s", reason, rates, money)
         self._has_money = False
         self._local.assume({}, 0, ())
         if not others:
@@ -221,25 +222,34 @@ class GuardedLimiter:
 
     def _begin(self, *, anew: bool) -> None:
         if self._work is None:
-            self._work = asyncio.create_task(self._restore(anew))
+            self._attempt = asyncio.create_task(self._try(anew))
+            self._work = asyncio.create_task(self._restore())
 
-    async def _restore(self, anew: bool) -> None:
+    async def _restore(self) -> None:
         rest = REST_SECONDS
         try:
             while True:
-                is_anew = anew or not self.is_up
-                try:
-                    await self._backing.restore(anew=is_anew, raised=self._raised)
-                    if is_anew or self.is_up:  # else it was lost meanwhile
-                        break
-                except LimiterUnavailable as error:
-                    self._is_switching = False
-                    self._fail(str(error))
+                assert self._attempt is not None
+                await self._attempt
+                if self.is_up and not self._unsettled:
+                    return
+                if not self.is_up:
                     await asyncio.sleep(rest)
                     rest = min(2 * rest, LONGEST_REST_SECONDS)
-            self._trust()
+                self._attempt = asyncio.create_task(self._try(False))
         finally:
-            self._work = None
+            self._work = self._attempt = None
+
+    async def _try(self, anew: bool) -> None:
+        """Up, if Redis then holds what the ledger says."""
+        is_anew = anew or not self.is_up
+        try:
+            await self._backing.restore(anew=is_anew, raised=self._raised)
+            if is_anew or self.is_up:  # else it was lost meanwhile
+                self._trust()
+        except LimiterUnavailable as error:
+            self._fail(str(error))
+        finally:
             self._is_switching = False
 
     def _raised(self) -> None:
