@@ -153,8 +153,8 @@ class GuardedLimiter:
                     return
                 except Stale:
                     self._begin(anew=False)
-                except LimiterUnavailable:
-                    self._fail("it does not answer as it should")
+                except LimiterUnavailable as error:
+                    self._fail(str(error))
 
     async def _decide_alone(
         self, claim: Claim, ask: Callable[[Claim], Awaitable[None] | None], end: float
@@ -197,7 +197,8 @@ class GuardedLimiter:
         self.is_up = False
         others = self._backing.others()
         self._parts = max(self._processes, others + 1)
-        rates = "each process allows its share of every rate" if self._parts > 1 else "this process counts rates"
+        shares = "each process allows its share of every rate"
+        rates = shares if self._parts > 1 else "this process counts rates"
         money = "calls of keys with a budget are refused" if others else "budgets hold by the ledger"
         log.warning("Redis is lost (%s): %s, %s", reason, rates, money)
         self._has_money = False
