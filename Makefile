@@ -46,7 +46,7 @@ size:
 	@exec $(VENV) tests/bench/ledger_size.py $(ARGS)
 
 bench:
-	@.ci/machine python nginx wrk
+	@.ci/machine python redis-server nginx wrk
 	@.ci/venv dev
 	@exec $(VENV) tests/bench/run.py $(ARGS)
 

@@ -55,6 +55,14 @@ class Server:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
+    def wait_for_path(self, path: Path) -> None:
+        """Return when there is such a file. Raises ServerFailed."""
+        end = time.monotonic() + READY_S
+        while not path.exists():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise ServerFailed(f"{self.name} does not start: see {self._log}")
+            time.sleep(POLL_S)
+
     @property
     def pid(self) -> int:
         return self._process.pid

@@ -44,8 +44,10 @@ class Target:
 
 
 TARGETS = (
-    Target("plain: CPU per request against nginx", ("loads", "plain", "rooya", "cpu_ratio"), 2.5, "x"),
+    Target("plain: CPU per request against nginx", ("loads", "plain", "rooya", "cpu_ratio"), 3.5, "x"),
+    Target("the same with Redis", ("loads", "plain", "rooya+redis", "cpu_ratio"), 4.5, "x"),
     Target("one connection: added p50 against nginx", ("loads", "one", "rooya", "added_p50_ratio"), 1.5, "x"),
+    Target("the same with Redis", ("loads", "one", "rooya+redis", "added_p50_ratio"), 3.5, "x"),
     Target("streams: CPU per chunk against nginx", ("loads", "paced", "rooya", "cpu_ratio"), 2.0, "x"),
     Target("streams: p99 chunk delay", ("loads", "paced", "rooya", "p99_us"), 20_000, "µs", is_strict=True),
     Target("streams: memory of one", ("memory", "rooya", "stream_kib"), 20, "KiB", is_strict=True),

@@ -1,8 +1,9 @@
 """Whom the benchmark measures: the upstream itself, nginx, Rooya and, on request, other gateways.
 
 Each is one process on the same core with the same three upstreams behind it. All stay up for the whole run
-so that they can take turns; an idle one costs the core next to nothing. Rooya gets one key without a budget
-and no limit that the load could reach.
+so that they can take turns; an idle one costs the core next to nothing. Rooya is measured with all limits on,
+of addresses, rates and money, none of which the load could reach: once with its own counters, once with those
+of a Redis, which has its place beside the load.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ from processes import Server, ServerFailed, free_ports
 
 HERE = Path(__file__).resolve().parent
 HEALTH = "/health"
-KEY_OPTIONS = ("--name", "bench", "--rpm", "1000000000", "--tpd", "1000000000000")
+KEY_OPTIONS = (
+    *("--name", "bench", "--rpm", "1000000000", "--tpd", "1000000000000"),
+    *("--budget", "1000000", "--budget-period", "month"),
+)
 ROOYA_SETTINGS = """\
 [server]
 address = "127.0.0.1"
 port = {port}
 data_dir = "{data}"
 [limits]
-ip_rpm = 0
+ip_rpm = 1000000000
+redis_url = "{redis}"
 """
 ROOYA_ROUTE = """
 [[providers]]
@@ -93,7 +98,9 @@ def all_running(place: Place, peers: list[str]) -> Iterator[dict[str, Subject]]:
         floor = stack.enter_context(nginx.start_floor(place.folder, ports, upstreams, place.cores.subject))
         subjects["nginx"] = Subject("nginx", ports, floor, idle_rss_bytes=floor.rss_bytes())
         rooya = Rooya(place, upstreams)
-        subjects["rooya"] = rooya.subject(stack.enter_context(rooya.start()))
+        subjects["rooya"] = rooya.subject("rooya", stack.enter_context(rooya.start()))
+        shared = Rooya(place, upstreams, stack.enter_context(_redis(place)))
+        subjects["rooya+redis"] = shared.subject("rooya+redis", stack.enter_context(shared.start()))
         if "litellm" in peers:
             subjects["litellm"] = stack.enter_context(_litellm(place, upstreams))
         yield subjects
@@ -102,12 +109,14 @@ def all_running(place: Place, peers: list[str]) -> Iterator[dict[str, Subject]]:
 class Rooya:
     """The gateway of a checkout, with a data directory and a key of its own."""
 
-    def __init__(self, place: Place, upstreams: dict[str, int]) -> None:
+    def __init__(self, place: Place, upstreams: dict[str, int], redis: str = "") -> None:
+        """redis: a URL, or empty for counters in the process."""
         self._place = place
         self._port = free_ports(1)[0]
-        data = place.folder / "data"
-        self._settings = place.folder / "rooya.toml"
-        text = ROOYA_SETTINGS.format(port=self._port, data=data)
+        self._name = "rooya-redis" if redis else "rooya"
+        data = place.folder / f"{self._name}-data"
+        self._settings = place.folder / f"{self._name}.toml"
+        text = ROOYA_SETTINGS.format(port=self._port, data=data, redis=redis)
         for route in traffic.ROUTES:
             text += ROOYA_ROUTE.format(route=route, upstream=upstreams[route], model=traffic.model_of(route))
         self._settings.write_text(text)
@@ -120,7 +129,7 @@ class Rooya:
         server = Server(
             "rooya",
             self._command("serve"),
-            log=self._place.folder / "rooya.log",
+            log=self._place.folder / f"{self._name}.log",
             core=self._place.cores.subject,
             cwd=self._place.checkout,
         )
@@ -131,9 +140,9 @@ class Rooya:
             raise
         return server
 
-    def subject(self, server: Server) -> Subject:
+    def subject(self, name: str, server: Server) -> Subject:
         return Subject(
-            "rooya",
+            name,
             dict.fromkeys(traffic.ROUTES, self._port),
             server,
             {"Authorization": f"Bearer {self._key}"},
@@ -161,6 +170,17 @@ def start_rooya_alone(place: Place, folder: Path) -> Rooya:
     """A Rooya that is only started, for its start-up time: its upstreams are nobody."""
     folder.mkdir()
     return Rooya(Place(folder, place.cores, place.checkout, 0), dict.fromkeys(traffic.ROUTES, 9))
+
+
+@contextmanager
+def _redis(place: Place) -> Iterator[str]:
+    """A Redis on a unix socket, on the core of the others; its URL."""
+    path = place.folder / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(place.folder)]
+    log = place.folder / "redis.log"
+    with Server("redis", ["redis-server", *options], log=log, core=place.cores.others) as server:
+        server.wait_for_path(path)
+        yield f"unix://{path}"
 
 
 def _paced_upstream(place: Place, port: int) -> Server:

@@ -39,13 +39,13 @@ def test_every_part_yields_its_figures(tmp_path: Path) -> None:
     } <= result.keys()
     assert list(result["loads"]) == ["plain", "stream", "one", "paced"]
     for load, subjects in result["loads"].items():
-        for who in ("nginx", "rooya"):
+        for who in ("nginx", "rooya", "rooya+redis"):
             assert {"per_s", "cpu_us", "cpu_ratio", "p50_us", "p99_us"} <= subjects[who].keys(), (load, who)
             assert subjects[who]["per_s"] > 0 and subjects[who]["cpu_us"] > 0
     assert {"added_p50_us", "added_p99_us"} <= result["loads"]["one"]["rooya"].keys()
     assert result["memory"]["rooya"].keys() == {"idle_mib", "after_mib", "stream_kib"}
     assert result["start"]["ready_ms"] > 0 and result["micro"]["key_check_ns"] > 0
-    assert len(result["targets"]) == 10
+    assert len(result["targets"]) == 12
     assert all(verdict["name"] in done.stdout for verdict in result["targets"])
 
 
