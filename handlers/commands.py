@@ -21,6 +21,7 @@ from handlers.verbs import Result, Tables
 from limits.windows import Windows
 from providers.errors import ProviderMisconfigured
 from providers.router import Router
+from store import standing
 from store.database import Database
 from store.errors import Invalid, NotFound, SchemaError, SettingsError, StoreUnavailable
 from store.keys import PERIODS, ApiKeys, NewKey
@@ -145,8 +146,12 @@ async def _keys_list(options: argparse.Namespace, tables: Tables) -> Result:
 
 async def _keys_show(options: argparse.Namespace, tables: Tables) -> Result:
     key = await tables.keys.find(options.id)
-    window = Windows().start(key.budget_period, key.spend_reset_at, values.now())
-    return _one(key, values.usd(await tables.usage.spend(key.id, window)))
+    data_dir = tables.settings.server.data_dir
+    owed = await asyncio.to_thread(standing.read, data_dir / "rooya.db", data_dir / "journal", values.now())
+    place = key.id, Windows().start(key.budget_period, key.spend_reset_at, values.now())
+    reserved = sum(call.worst_nanodollars for call in owed.open if (call.key_id, call.window) == place)
+    money = {"spent_usd": values.usd(owed.spent.get(place, 0)), "reserved_usd": values.usd(reserved)}
+    return _one(key, money)
 
 
 async def _keys_activate(options: argparse.Namespace, tables: Tables) -> Result:
@@ -174,10 +179,8 @@ async def _keys_update(options: argparse.Namespace, tables: Tables) -> Result:
     return _one(await tables.keys.update(options.id, changes))
 
 
-def _one(key: ApiKey, spent_usd: float | None = None) -> Result:
-    row = key_row(key)
-    if spent_usd is not None:
-        row["spent_usd"] = spent_usd
+def _one(key: ApiKey, more: Mapping[str, Any] | None = None) -> Result:
+    row = {**key_row(key), **(more or {})}
     return Result(row, values.aligned([(name, values.cell(value)) for name, value in _shown(row).items()]))
 
 

@@ -113,12 +113,6 @@ class UsageReader:
             rows = await snapshot.fetch_all(VERIFY)
         return [KeySums(row[0], row[1:3], row[3:5], row[5:7], row[7:9]) for row in rows]
 
-    async def spend(self, key_id: int, window: int) -> int:
-        """Nano-dollars that a key has spent in a window of its budget."""
-        query = "SELECT cost_nanodollars FROM key_spend WHERE key_id = ? AND window = ?"
-        row = await self._database.fetch_one(query, (key_id, window))
-        return 0 if row is None else int(row[0])
-
     async def correct(self, request_id: str, nanodollars: int) -> int:
         """Set what a call cost, in its row and in every sum; the difference. Raises NotFound, Invalid.
 

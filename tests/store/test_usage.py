@@ -19,6 +19,7 @@ from store.database import Database
 from store.errors import Invalid, NotFound
 from store.keys import ApiKeys, NewKey
 from store.ledger import LedgerWriter
+from store.past import PastReader
 from store.retention import Keep, Retention
 from store.types import LedgerRow, Place
 from store.usage import GROUPS, MOST_NANODOLLARS, KeySums, UsageReader, UsageRow
@@ -36,6 +37,11 @@ PLACES = [
     Place("mistral", "mistral", "mistral-large", "chat", "unpriced", ""),
     Place("o1", "openai", "o1-2024-12-17", "responses", "test 2", '{"input": 9}'),
 ]
+
+
+async def spent(reader: UsageReader, key_id: int, window: int) -> int:
+    """Of a window, as a limiter asks for it."""
+    return (await PastReader(reader._database).read(key_id, window, 0)).spent_nanodollars
 
 
 def row(number: int = 0, second: int = BEGIN, where: Place = PLACES[0], **fields: Any) -> LedgerRow:
@@ -213,7 +219,7 @@ def test_an_empty_database_has_nothing_to_report(tmp_path: Path) -> None:
             for by in GROUPS:
                 assert await reader.report(by, 0) == []
             assert await reader.verify() == []
-            assert await reader.spend(1, 0) == 0
+            assert await spent(reader, 1, 0) == 0
             with pytest.raises(NotFound):
                 await reader.correct("ab" * 15, 1)
 
@@ -227,7 +233,7 @@ def test_the_spend_of_a_window(tmp_path: Path) -> None:
     async def test() -> None:
         async with reading(tmp_path) as (reader, _, _):
             wanted = [(1, 0), (1, BEGIN), (2, 0), (2, BEGIN), (3, 0)]
-            assert [await reader.spend(*each) for each in wanted] == [107, 100, 100, 0, 0]
+            assert [await spent(reader, *each) for each in wanted] == [107, 100, 100, 0, 0]
 
     run(test)
 
@@ -301,9 +307,9 @@ def test_a_correction_changes_the_row_and_every_sum(tmp_path: Path, source: str)
 
     async def test() -> None:
         async with reading(tmp_path) as (reader, _, _):
-            spent = await reader.spend(2, BEGIN)
+            before = await spent(reader, 2, BEGIN)
             assert await reader.correct(wrong.request_id, 1200) == -3800
-            assert await reader.spend(2, BEGIN) == spent - 3800
+            assert await spent(reader, 2, BEGIN) == before - 3800
             right = [*others, wrong._replace(cost_nanodollars=1200)]
             for by in ("model", "provider", "key", "day", "hour"):
                 for since in (0, BEGIN + 30 * HOUR, BEGIN + 31 * HOUR):
@@ -325,7 +331,7 @@ def test_what_was_corrected_can_be_corrected_again(tmp_path: Path) -> None:
             changes = [(10, -4990), (10, 0), (0, -10), (MOST_NANODOLLARS,) * 2, (3, 3 - MOST_NANODOLLARS)]
             for cost, difference in changes:
                 assert await reader.correct(wrong.request_id, cost) == difference
-                assert await reader.spend(1, 0) == cost + 100
+                assert await spent(reader, 1, 0) == cost + 100
 
     run(test)
     assert costs(tmp_path) == (103, 103, 103, 103)
