@@ -126,7 +126,10 @@ class Gateway:
 
     async def _share_limits(self, ledger: Ledger) -> Limiter:
         settings = self._settings
-        link = link_from_url(settings.limits.redis_url)
+        try:
+            link = link_from_url(settings.limits.redis_url)
+        except ValueError:  # whose words may repeat a password
+            raise LimiterUnavailable("limits.redis_url cannot be read: see the forms in README.md") from None
         incarnation = Incarnation(settings.server.data_dir)
         self._closing.callback(incarnation.close)
         backing = RedisBacking(link=link, ledger=ledger, incarnation=incarnation, mover=self._mover)

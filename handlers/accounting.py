@@ -82,6 +82,7 @@ class Account(Claim):
         self.is_stream = call.stream
         self.first_byte_ms = NEVER
         self.incarnation = 0
+        self.refusal = ""
         self.is_open = False
         self.is_refused = False  # the vendor's status says that there is no answer
         self.usage: Usage | None = None
@@ -319,7 +320,8 @@ class Accounts:
                     await again
             self._open(account)
         except BaseException:
-            limiter.release(account)
+            if not account.refusal:
+                limiter.release(account)
             raise
         try:
             if not limiter.is_current(account):  # rebuilt in between: it may be in them, or not

@@ -349,6 +349,6 @@ class Connection(asyncio.Protocol):
 
     def client_address(self, head: Head) -> str:
         forwarded = head.field(b"x-forwarded-for")
-        if forwarded is not None:
+        if forwarded is not None and head.occurs_again(b"x-forwarded-for"):
             forwarded = b",".join(head.all_of(b"x-forwarded-for"))
         return self._server.addresses.find(self._peer, forwarded)

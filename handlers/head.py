@@ -63,6 +63,10 @@ class Head:
         at += len(key)
         return self.raw[at : self.raw.find(CRLF, at)].strip(b" \t")
 
+    def occurs_again(self, name: bytes) -> bool:
+        """Is there more than one field of that name (in lower case)?"""
+        return self._lower.count(b"\r\n" + name + b":") > 1
+
     def fields(self) -> list[tuple[str, str]]:
         """All fields in order, names as sent."""
         pairs = (line.split(b":", 1) for line in self.raw[:-4].split(CRLF)[1:])

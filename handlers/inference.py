@@ -21,7 +21,7 @@ from handlers.payload import is_verbatim, parse
 from handlers.relay import Relay
 from handlers.validate import validate
 from providers.types import Call
-from store.errors import KeyRefused
+from store.errors import KeyRefused, StoreUnavailable
 from store.keyring import Keyring
 from store.types import ApiKey
 
@@ -50,12 +50,14 @@ class Authenticator:
         return await self._keyring.lookup(digest, time())
 
     async def has_valid_key(self, head: Head) -> bool:
-        """Does a request come with a key that holds? Raises StoreUnavailable."""
+        """Does a request come with a key that holds, for all that can be known?"""
         try:
             digest, key = self.find(head.field(b"authorization"))
             return key is not None or await self.look_up(digest) is not None
         except (Refused, KeyRefused):
             return False
+        except StoreUnavailable:
+            return True
 
 
 def _tidied(authorization: bytes) -> bytes:
