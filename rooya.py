@@ -54,6 +54,7 @@ from store.keys import ApiKeys
 from store.mover import Books, Mover
 from store.past import PastReader
 from store.prices import Prices
+from store.recovery import Tell
 from store.retention import Keep
 from store.secret import cookie_secret
 from store.settings import ModelEntry, Settings
@@ -94,7 +95,7 @@ class Gateway:
         self._keyring = Keyring(self.keys, redis=redis)
         closing.push_async_callback(self._keyring.close)
         await self._keyring.start()
-        self._mover = await asyncio.to_thread(Mover.start, books(settings))
+        self._mover = await self._keep_books()
         closing.push_async_callback(asyncio.to_thread, self._mover.stop)
         self._transport = Transport()
         closing.push_async_callback(self._transport.close)
@@ -107,6 +108,18 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+
+    async def _keep_books(self) -> Mover:
+        """The journal; what died calls had reserved in Redis is made good by filling it anew."""
+        tell: Tell | None = None
+        if self._settings.limits.redis_url:
+            self._incarnation = Incarnation(self._settings.server.data_dir)
+            self._closing.callback(self._incarnation.close)
+            tell = self._outdate
+        return await asyncio.to_thread(Mover.start, books(self._settings), tell)
+
+    def _outdate(self, slot: int, start: int, lost: Mapping[str, int]) -> None:
+        self._incarnation.outdate()
 
     async def _keep_limits(self, database: Database) -> Limiter:
         """What keys may still do: counted in the process, or in Redis where that is configured."""
@@ -130,9 +143,7 @@ class Gateway:
             link = link_from_url(settings.limits.redis_url)
         except ValueError:  # whose words may repeat a password
             raise LimiterUnavailable("limits.redis_url cannot be read: see the forms in README.md") from None
-        incarnation = Incarnation(settings.server.data_dir)
-        self._closing.callback(incarnation.close)
-        backing = RedisBacking(link=link, ledger=ledger, incarnation=incarnation, mover=self._mover)
+        backing = RedisBacking(link=link, ledger=ledger, incarnation=self._incarnation, mover=self._mover)
         self._closing.push_async_callback(backing.close)
         await link.connect()
         await rebuild.check(link)

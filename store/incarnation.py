@@ -9,13 +9,12 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-NUMBER: Final = struct.Struct("<Q")
+NUMBER_BYTES: Final = 8
 
 
 class Incarnation:
@@ -25,25 +24,26 @@ class Incarnation:
         self._lock_path = data_dir / "rebuild.lock"
         descriptor = os.open(data_dir / "incarnation", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, NUMBER.size)  # what is there stays
-            self._memory = mmap.mmap(descriptor, NUMBER.size)
+            os.posix_fallocate(descriptor, 0, NUMBER_BYTES)  # what is there stays
+            self._memory = mmap.mmap(descriptor, NUMBER_BYTES)
+            self._number = memoryview(self._memory).cast("Q")  # all eight bytes are read and written at once
         finally:
             os.close(descriptor)
 
     def close(self) -> None:
+        self._number.release()
         self._memory.close()
 
     @property
     def number(self) -> int:
-        number: int = NUMBER.unpack_from(self._memory)[0]
-        return number
+        return self._number[0]
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the lock; blocks while another process does. Raises OSError."""
+    def exclusive(self, *, is_waiting: bool = True) -> Iterator[None]:
+        """Hold the lock. While another process does, block, or raise BlockingIOError. Raises OSError."""
         descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if is_waiting else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         finally:
             os.close(descriptor)
@@ -51,6 +51,11 @@ class Incarnation:
     def raise_number(self) -> int:
         """The new number. Only while the lock is held."""
         number = self.number + 1
-        self._memory[:] = NUMBER.pack(number)  # eight aligned bytes: nobody sees half of it
+        self._number[0] = number
         self._memory.flush()
         return number
+
+    def outdate(self) -> None:
+        """Have the counters filled anew, whatever they hold by now. Blocks. Raises OSError."""
+        with self.exclusive():
+            self.raise_number()

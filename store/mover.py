@@ -62,7 +62,7 @@ class Books:
 class Mover:
     """Owns a slot and the thread. Made by `start`; `stop` moves the rest and gives the slot back.
 
-    tell: is told of each slot that is recovered from now on (see `recovery.py`).
+    tell: is told of each slot that is recovered (see `recovery.py`); it may be replaced at any time.
     """
 
     def __init__(self, books: Books, slot: Slot, start: int, journal: Journal) -> None:
@@ -79,18 +79,18 @@ class Mover:
         self._thread = threading.Thread(target=self._run, name="rooya-mover", daemon=True)
 
     @classmethod
-    def start(cls, books: Books) -> Self:
+    def start(cls, books: Books, tell: Tell | None = None) -> Self:
         """Take a slot, recover what it and other free ones hold, and begin. The database must be migrated.
 
-        Raises DataDirectoryTaken, StoreUnavailable.
+        Raises DataDirectoryTaken, StoreUnavailable: also where `tell` cannot be told.
         """
         try:
             slot = _take_slot(books)
             try:
                 connection = _connect(books, START_BUSY_SECONDS)
                 try:
-                    Recovery(connection, slot).run()
-                    recover_free_slots(connection, books.journal, _others(books, slot))
+                    Recovery(connection, slot, tell).run()
+                    recover_free_slots(connection, books.journal, _others(books, slot), tell)
                     start, number = register(connection, slot)
                 finally:
                     connection.close()
@@ -102,6 +102,7 @@ class Mover:
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"the journal cannot be kept: {error}") from error
         mover = cls(books, slot, start, journal)
+        mover.tell = tell
         mover._thread.start()
         return mover
 

@@ -17,7 +17,9 @@ SPENT: Final = "SELECT cost_nanodollars FROM key_spend WHERE key_id = ? AND wind
 # A request id begins with its millisecond, so this is a range of the primary key.
 REQUESTS: Final = """SELECT started_at_ms / 1000 * 1000, count(*) FROM ledger
     WHERE request_id >= ? AND key_id = ? AND attempt = 0 GROUP BY started_at_ms / 1000"""
-TOKENS: Final = "SELECT slice, tokens FROM key_tokens WHERE slice >= ? AND key_id = ?"
+# Look-ups, as a range of the table would have the slices of all keys.
+TOKENS: Final = """WITH RECURSIVE s (number) AS (VALUES (?) UNION ALL SELECT number + 1 FROM s WHERE number < ?)
+    SELECT t.slice, t.tokens FROM s CROSS JOIN key_tokens t ON t.slice = s.number AND t.key_id = ?"""
 LAST: Final = "SELECT coalesce(max(number), 0) FROM corrections"
 SINCE: Final = "SELECT number, key_id, window, nanodollars FROM corrections WHERE number > ? ORDER BY number"
 
@@ -39,10 +41,11 @@ class PastReader:
 
     async def read(self, key_id: int, window: int, now_ms: int) -> KeyPast:
         """Of a key, with what it spent in a window of its budget. now_ms: Unix ms."""
+        last_slice = now_ms // SLICE_MS
         async with self._database.snapshot() as snapshot:
             spent = await snapshot.fetch_one(SPENT, (key_id, window))
             requests = await snapshot.fetch_all(REQUESTS, (f"{now_ms - MINUTE_MS:012x}", key_id))
-            tokens = await snapshot.fetch_all(TOKENS, (now_ms // SLICE_MS - SLICES + 1, key_id))
+            tokens = await snapshot.fetch_all(TOKENS, (last_slice - SLICES + 1, last_slice, key_id))
             last = await snapshot.fetch_one(LAST)
         return KeyPast(
             0 if spent is None else int(spent[0]),

@@ -71,6 +71,7 @@ class Recovery:
     def __init__(self, connection: sqlite3.Connection, slot: Slot, tell: Tell | None = None) -> None:
         self._tell = tell
         self._start = 0
+        self._reached = (0, 0)  # up to here the database has it: the segment, and the position in it
         self._connection = connection
         self._slot = slot
         self._writer = LedgerWriter(connection)
@@ -85,14 +86,14 @@ class Recovery:
         if not numbers:
             return 0
         _ensure_row(self._connection, slot)
-        query = "SELECT segment, position FROM journal_slots WHERE slot = ?"
-        segment, position = self._connection.execute(query, (slot.number,)).fetchone()
-        for number in numbers:
-            if number >= segment:  # earlier ones are moved, and repeated in the later as far as they are open
-                self._move(number, position if number == segment else FIRST_POSITION)
+        query = "SELECT starts, segment, position FROM journal_slots WHERE slot = ?"
+        self._start, *reached = self._connection.execute(query, (slot.number,)).fetchone()
+        self._reached = (reached[0], reached[1])
+        for number in numbers:  # also those that are moved: who hears of it again has to hear the same
+            self._move(number)
         after = numbers[-1] + 1
         lost = self._reader.lost()
-        if after > segment:
+        if (after, FIRST_POSITION) > self._reached:
             self._batch += lost
             self._write(after, FIRST_POSITION)
         if self._tell is not None:  # before the segments go: they are what a repetition needs
@@ -103,8 +104,8 @@ class Recovery:
         log.info("recovered %d calls of slot %d, %d of them unfinished", self._moved, slot.number, len(lost))
         return self._moved
 
-    def _move(self, number: int, position: int) -> None:
-        """Read a segment from its beginning, for what is open; take the rows from the position on."""
+    def _move(self, number: int) -> None:
+        """Read a segment from its beginning, for what is open; take the rows that the database has not."""
         data = self._slot.read(number)
         end = FIRST_POSITION
         is_damaged = not is_segment(data)
@@ -116,13 +117,13 @@ class Recovery:
             except UNREADABLE:
                 body = row = None
             is_damaged = is_damaged or body is None
-            if row is not None and end > position:
+            if row is not None and (number, end) > self._reached:
                 self._batch.append(row)
                 if len(self._batch) >= ROWS_A_BATCH:
                     self._write(number, end)
             if not count % RECORDS_A_SLICE:
                 time.sleep(REST_SECONDS)
-        if is_damaged or any(data[end:]):
+        if (is_damaged or any(data[end:])) and number >= self._reached[0]:  # else that is done
             path = self._slot.set_aside(number, data)
             log.error("%s could not be read whole; what could be is in the ledger", path)
 

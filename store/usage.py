@@ -127,7 +127,11 @@ class UsageReader:
             guessed = [row for row in rows if row[1] in CORRECTABLE]
             if not guessed:
                 free = all(row[1] == "none" for row in rows)
-                why = "was charged nothing" if free else "has its cost from the provider's own figures"
+                why = (
+                    "was charged nothing, as nothing was used"
+                    if free
+                    else "has its cost from the provider's own figures"
+                )
                 raise Invalid(f"request {request_id} {why}")
             return await _correct(transaction, request_id, guessed[-1], nanodollars)
 

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from handlers.accounting import Accounts
+from handlers.accounting import Accounts, Bookkeeping
 from handlers.terms import TermsBook
+from limits.embedded import EmbeddedLimiter
+from limits.types import Claim
 from providers import loader
 from providers.estimate import Estimator
 from providers.price_list import PriceList
@@ -36,6 +38,16 @@ BODY = b'{"model":"gpt-4o","max_tokens":500,"messages":[{"role":"user","content"
 KEY = ApiKey(1, None, "bench", "sk-", "0000", b"", "free", 1, 1, None, "total", None, None, None, 0)
 
 
+class NoLimits(EmbeddedLimiter):
+    """Lets every call pass: what limits cost is measured elsewhere."""
+
+    def admit(self, claim: Claim) -> None:
+        claim.refusal = ""
+
+    def settle(self, claim: Claim, tokens: int, nanodollars: int) -> None:
+        pass
+
+
 def make_call(number: int) -> Call:
     payload: dict[str, Any] = {
         "model": "gpt-4o",
@@ -53,7 +65,13 @@ async def spend(mover: Mover, calls: int) -> int:
     router = Router.from_specs([spec], [model], Timeouts())
     estimator = Estimator()
     terms = TermsBook(router=router, prices=PriceList(), estimator=estimator, clock=time.time)
-    accounts = Accounts(journal=mover.journal, terms=terms, estimator=estimator, clock=time.time)
+    accounts = Accounts(
+        books=Bookkeeping(mover.journal),
+        limiter=NoLimits(clock=lambda: 0),
+        terms=terms,
+        estimator=estimator,
+        clock=time.time,
+    )
     (target,) = router.targets("gpt-4o", CHAT)
     codec = loader.build(spec).codec(CHAT)
     assert codec is not None
@@ -63,7 +81,10 @@ async def spend(mover: Mover, calls: int) -> int:
         batch = [(call, codec.decode(call, ANSWER)) for call in made[at : at + TURN]]
         started = time.thread_time_ns()
         for call, reply in batch:
-            account = accounts.open(call, KEY, target, 0) or await accounts.open_slowly(call, KEY, target, 0)
+            account = accounts.prepare(call, KEY, target, 0)
+            if account is None:
+                account = await accounts.learn(call, KEY, target, 0)
+            accounts.begin(account)
             account.settle(reply.usage, ANSWER)
         spent += time.thread_time_ns() - started
         await asyncio.sleep(0.002)

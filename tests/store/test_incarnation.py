@@ -8,6 +8,8 @@ import threading
 from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
+
 from store.incarnation import Incarnation
 
 
@@ -74,3 +76,22 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
     thread.join()
     assert order == ["first", "second"]
     incarnation.close()
+
+
+def test_who_does_not_wait_is_refused_while_another_holds_the_lock(tmp_path: Path) -> None:
+    incarnation = Incarnation(tmp_path)
+    with incarnation.exclusive(), pytest.raises(BlockingIOError), incarnation.exclusive(is_waiting=False):
+        pass
+    with incarnation.exclusive(is_waiting=False):
+        pass
+    incarnation.close()
+
+
+def test_counters_that_miss_something_are_outdated(tmp_path: Path) -> None:
+    incarnation, other = Incarnation(tmp_path), Incarnation(tmp_path)
+    incarnation.outdate()
+    assert other.number == 1
+    with other.exclusive(is_waiting=False):  # the lock is free again
+        pass
+    for each in (incarnation, other):
+        each.close()

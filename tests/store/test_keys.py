@@ -42,6 +42,23 @@ def test_limits_are_the_key_s_own_else_its_tier_s(tmp_path: Path) -> None:
     run(test)
 
 
+def test_how_many_calls_run_at_once_is_unbounded_until_it_is_set(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (_, keys):
+            key, _ = await keys.create(NewKey(name="any"))
+            bounded, _ = await keys.create(NewKey(name="bounded", max_parallel=3))
+            assert (key.max_parallel, bounded.max_parallel) == (None, 3)
+            before = await keys.version()
+            assert (await keys.update(key.id, {"max_parallel": 2})).max_parallel == 2
+            assert await keys.version() > before
+            assert (await keys.look_up(key.digest))[0] == await keys.find(key.id)
+            assert (await keys.update(key.id, {"max_parallel": None})).max_parallel is None
+            with pytest.raises(Invalid):
+                await keys.update(key.id, {"max_parallel": 0})
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     "new",
     [
@@ -54,6 +71,8 @@ def test_limits_are_the_key_s_own_else_its_tier_s(tmp_path: Path) -> None:
         NewKey(name="x", rpm=0),
         NewKey(name="x", tpd=0),
         NewKey(name="x", rpm=2**53),
+        NewKey(name="x", max_parallel=0),
+        NewKey(name="x", max_parallel=2**53),
         NewKey(name="x", user_id=99),
         NewKey(name="x", budget_nanodollars=2**53),
         NewKey(name="x", budget_nanodollars=-1),

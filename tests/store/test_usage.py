@@ -317,6 +317,9 @@ def test_a_correction_changes_the_row_and_every_sum(tmp_path: Path, source: str)
             assert all(key.is_equal for key in await reader.verify())
 
     run(test)
+    assert execute(tmp_path, "SELECT number, key_id, window, nanodollars FROM corrections") == [
+        (1, 2, BEGIN, -3800)
+    ]
     assert costs(tmp_path) == tuple(cost - 3800 for cost in before)
     query = "SELECT cost_nanodollars, usage_source FROM ledger WHERE request_id = ?"
     assert execute(tmp_path, query, (wrong.request_id,)) == [(1200, "corrected")]
@@ -379,6 +382,7 @@ def test_a_correction_that_is_refused_changes_nothing(
     run(test)
     assert costs(tmp_path) == (100, 100, 100, 100)
     assert execute(tmp_path, "SELECT usage_source FROM ledger") == [(source,)]
+    assert execute(tmp_path, "SELECT * FROM corrections") == []
 
 
 def test_a_correction_that_fails_in_the_middle_has_not_happened(tmp_path: Path) -> None:
@@ -393,6 +397,7 @@ def test_a_correction_that_fails_in_the_middle_has_not_happened(tmp_path: Path) 
 
     run(test)
     assert costs(tmp_path) == (100, 100, 100, 100)
+    assert execute(tmp_path, "SELECT * FROM corrections") == []
 
 
 def test_the_benchmark_of_a_large_ledger_runs_and_its_sums_agree(tmp_path: Path) -> None:
