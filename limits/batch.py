@@ -3,6 +3,7 @@
 Keys, where S is one of 32 shards of the API keys, N the number of the counters (their incarnation):
 
     rooya:{S}:incarnation           n: the number; r: the run id of the server it was written to
+    rooya:{S}:N:incarnation         the same, while what is under the number is being written
     rooya:{S}:key:KEY               windows of requests and tokens, and calls under way (p<N>); for a day
     rooya:{S}:N:budget:KEY:WINDOW   c: committed, r: reserved, x: the last correction; nano-dollars
     rooya:{S}:N:open:SLOT.START     what a process has under way: claim id -> key, window, worst case, and as
@@ -87,6 +88,10 @@ def incarnation(shard: str) -> str:
     return f"rooya:{{{shard}}}:incarnation"
 
 
+def next_incarnation(number: int, shard: str) -> str:
+    return f"rooya:{{{shard}}}:{number}:incarnation"
+
+
 def windows(key_id: int) -> str:
     return f"rooya:{{{tag(key_id)}}}:key:{key_id}"
 
@@ -110,8 +115,8 @@ class Verb(Generic[Item]):
         """The number of keys, the keys, the arguments."""
         raise NotImplementedError
 
-    def answered(self, items: Sequence[Item], answers: Any) -> None:
-        """Tell who waits."""
+    def answered(self, items: Sequence[Item], answers: Any) -> str:
+        """Tell who waits. Returns why Redis cannot be trusted, or nothing."""
         raise NotImplementedError
 
     def failed(self, items: Sequence[Item], error: Exception) -> None:
@@ -151,11 +156,14 @@ class Admissions(Verb[Admission]):
             )
         return keys + arguments
 
-    def answered(self, items: Sequence[Admission], answers: list[list[Any]]) -> None:
+    def answered(self, items: Sequence[Admission], answers: list[list[Any]]) -> str:
+        reason = ""
         for (future, claim), answer in zip(items, answers, strict=True):
+            verdict = answer[0]
+            if verdict > STALE:
+                reason = _words(answer[1])
             if future.done():
                 continue  # cancelled: whoever did so releases it
-            verdict = answer[0]
             if verdict < STALE:
                 claim.refusal = REFUSALS[verdict]
                 (
@@ -174,7 +182,8 @@ class Admissions(Verb[Admission]):
             elif verdict == STALE:
                 future.set_exception(Stale())
             else:
-                future.set_exception(LimiterUnavailable(answer[1].decode("utf-8", "replace")))
+                future.set_exception(LimiterUnavailable(reason))
+        return reason
 
     def failed(self, items: Sequence[Admission], error: Exception) -> None:
         for future, _ in items:
@@ -199,10 +208,14 @@ class Settlements(Verb[Settlement]):
             arguments += (claim.claim_id, nanodollars, tokens, is_released)
         return keys + arguments
 
-    def answered(self, items: Sequence[Settlement], answers: list[int]) -> None:
+    def answered(self, items: Sequence[Settlement], answers: list[int | bytes]) -> str:
+        reason = ""
         for (claim, tokens, nanodollars, _), answer in zip(items, answers, strict=True):
-            if answer >= STALE:
+            if isinstance(answer, bytes):
+                reason = _words(answer)
+            elif answer == STALE:
                 self.unsettled(claim, tokens, nanodollars)
+        return reason
 
     def failed(self, items: Sequence[Settlement], error: Exception) -> None:
         """The ledger has them: Redis is filled from it before it is asked again."""
@@ -223,13 +236,19 @@ class Counts(Verb[Count]):
         words += (rpm for _, _, rpm in items)
         return words
 
-    def answered(self, items: Sequence[Count], answers: list[int]) -> None:
+    def answered(self, items: Sequence[Count], answers: list[int | bytes]) -> str:
+        reason = ""
         for (future, address, rpm), answer in zip(items, answers, strict=True):
+            if isinstance(answer, bytes):
+                reason = _words(answer)
             if not future.done():
-                future.set_result(answer if answer >= 0 else self.count_alone(address, rpm))
+                future.set_result(self.count_alone(address, rpm) if isinstance(answer, bytes) else answer)
+        return reason
 
     def failed(self, items: Sequence[Count], error: Exception) -> None:
-        self.answered(items, [-1] * len(items))
+        for future, address, rpm in items:
+            if not future.done():
+                future.set_result(self.count_alone(address, rpm))
 
 
 class Corrections(Verb[Correction]):
@@ -245,8 +264,8 @@ class Corrections(Verb[Correction]):
         keys = incarnation(tag(correction.key_id)), budget(number, correction.key_id, correction.window)
         return [2, *keys, number, correction.number, correction.nanodollars]
 
-    def answered(self, items: Sequence[Correction], answers: Any) -> None:
-        """Other counters than these were filled from a ledger that has it, or will be."""
+    def answered(self, items: Sequence[Correction], answers: Any) -> str:
+        return ""  # other counters than these were filled from a ledger that has it, or will be
 
     def failed(self, items: Sequence[Correction], error: Exception) -> None:
         """The ledger has it."""
@@ -255,6 +274,10 @@ class Corrections(Verb[Correction]):
 def chunks(items: list[Item], size: int) -> Iterable[list[Item]]:
     """Of at most so many."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _words(words: bytes) -> str:
+    return words.decode("utf-8", "replace")
 
 
 def _forget(claim: Claim, tokens: int, nanodollars: int) -> None:

@@ -20,9 +20,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from limits.connection import Connection, Server, Word
 from limits.errors import LimiterUnavailable
 
+SCHEMES: Final = frozenset(
+    ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+)
 SLOTS: Final = 16384
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
+ANSWER_SECONDS: Final = 0.25
 
 
 class Link:
@@ -38,7 +42,7 @@ class Link:
     async def connect(self) -> None:
         """Raises LimiterUnavailable."""
         self.close()
-        self._connections = [await self._open(await self._find())]
+        self._connections = [await self._open(self._servers[0])]
 
     def close(self) -> None:
         for connection in self._connections:
@@ -73,9 +77,6 @@ class Link:
             raise LimiterUnavailable("not connected")
         return self._connections[0]
 
-    async def _find(self) -> Server:
-        return self._servers[0]
-
     async def _open(self, server: Server) -> Connection:
         return await Connection.open(server, self._end)
 
@@ -94,32 +95,34 @@ class SentinelLink(Link):
         self._master = master
 
     async def connect(self) -> None:
-        await super().connect()
-        role = await self.ask("", "ROLE")
-        if role[0] != b"master":
-            self.close()
-            raise LimiterUnavailable(f"the master of {self._service} is none (any more)")
-
-    async def _find(self) -> Server:
+        self.close()
         reasons = []
         for sentinel in self._servers:
             try:
-                connection = await Connection.open(sentinel, _ignore)
+                self._connections = [await self._open_master(sentinel)]
+                return
             except LimiterUnavailable as error:
-                reasons.append(str(error))
-                continue
-            try:
-                async with asyncio.timeout(0.25):
-                    found = await connection.ask("SENTINEL", "get-master-addr-by-name", self._service)
-            except (LimiterUnavailable, TimeoutError) as error:
                 reasons.append(f"{sentinel.name}: {error}")
-            else:
-                if found is not None:
-                    return replace(self._master, host=found[0].decode(), port=int(found[1]))
-                reasons.append(f"{sentinel.name} knows no service {self._service}")
-            finally:
-                connection.close()
         raise LimiterUnavailable("; ".join(reasons))
+
+    async def _open_master(self, sentinel: Server) -> Connection:
+        """The one that this Sentinel names, if it agrees to be it."""
+        connection = await Connection.open(sentinel, _ignore)
+        try:
+            found = await _answer(connection, "SENTINEL", "get-master-addr-by-name", self._service)
+        finally:
+            connection.close()
+        if found is None:
+            raise LimiterUnavailable(f"no service {self._service} is known here")
+        connection = await self._open(replace(self._master, host=found[0].decode(), port=int(found[1])))
+        try:
+            role, *_ = await _answer(connection, "ROLE")
+            if role != b"master":
+                raise LimiterUnavailable(f"the master of {self._service} is none (any more)")
+        except LimiterUnavailable:
+            connection.close()
+            raise
+        return connection
 
 
 class ClusterLink(Link):
@@ -136,27 +139,23 @@ class ClusterLink(Link):
         reasons = []
         for server in self._servers:
             try:
-                first = await Connection.open(server, _ignore)
-            except LimiterUnavailable as error:
-                reasons.append(str(error))
-                continue
-            try:
-                async with asyncio.timeout(0.25):
-                    ranges = await first.ask("CLUSTER", "SLOTS")
-            except (LimiterUnavailable, TimeoutError) as error:
-                reasons.append(f"{server.name}: {error}")
-            else:
+                connection = await Connection.open(server, _ignore)
+                try:
+                    ranges = await _answer(connection, "CLUSTER", "SLOTS")
+                finally:
+                    connection.close()
                 await self._open_nodes(server, ranges)
                 return
-            finally:
-                first.close()
+            except LimiterUnavailable as error:
+                self.close()
+                reasons.append(f"{server.name}: {error}")
         raise LimiterUnavailable("; ".join(reasons))
 
     async def _open_nodes(self, asked: Server, ranges: list[Any]) -> None:
         by_slot: list[Connection | None] = [None] * SLOTS
         opened: dict[tuple[str, int], Connection] = {}
         for first, last, master, *_ in ranges:
-            place = (master[0].decode() or asked.host, int(master[1]))
+            place = ((master[0] or b"").decode() or asked.host, int(master[1]))  # empty: the one asked
             if place not in opened:
                 opened[place] = await self._open(replace(asked, host=place[0], port=place[1]))
                 self._connections.append(opened[place])
@@ -171,25 +170,42 @@ class ClusterLink(Link):
 
 
 def link_from_url(url: str) -> Link:
-    """Raises ValueError on what is no such URL."""
+    """Raises ValueError on what is no such URL; its words have nothing of a password."""
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
+    if parts.scheme not in SCHEMES:
+        raise ValueError(f"no URL of Redis begins with {parts.scheme}:")
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    if scheme == "unix":
-        database = int(options.get("db", "0"))
-        server = Server(path=unquote(parts.path), database=database)
-        return Link([_with_user(server, parts.netloc)])
-    tls = _tls(options) if scheme == "rediss" else None
     path = [unquote(each) for each in parts.path.split("/") if each]
+    if scheme == "unix":
+        server = Server(path=unquote(parts.path), database=_number(options.get("db", "0")))
+        return Link([_with_user(server, parts.netloc)])
     service = path.pop(0) if kind == "sentinel" and path else ""
-    database = int(path[0]) if path else int(options.get("db", "0"))
+    database = _number(path[0] if path else options.get("db", "0"))
+    if kind == "sentinel" and not service:
+        raise ValueError("the URL of Redis does not name the Sentinels' service")
+    if kind == "cluster" and database:
+        raise ValueError("the URL of Redis names a database, and a cluster has none")
+    tls = _tls(options) if scheme == "rediss" else None
     common = _with_user(Server(tls=tls, database=database), parts.netloc)
     hosts = parts.netloc.rpartition("@")[2].split(",")
     servers = [_at(common, host, SENTINEL_PORT if kind == "sentinel" else PORT) for host in hosts]
     if kind == "sentinel":
-        sentinels = [Server(each.host, each.port, tls=tls) for each in servers]
-        return SentinelLink(sentinels, service, common)
+        return SentinelLink(_with_and_without_password(servers), service, common)
     return ClusterLink(servers) if kind == "cluster" else Link(servers)
+
+
+def _number(word: str) -> int:
+    if not word.isdecimal():
+        raise ValueError("in the URL of Redis the database is no number")
+    return int(word)
+
+
+def _with_and_without_password(sentinels: list[Server]) -> list[Server]:
+    """A Sentinel may have the password that its masters have, or none."""
+    common = [replace(each, database=0) for each in sentinels]
+    without = [replace(each, username="", password="") for each in common]
+    return without + [each for each in common if each.password]
 
 
 def _with_user(server: Server, netloc: str) -> Server:
@@ -199,18 +215,33 @@ def _with_user(server: Server, netloc: str) -> Server:
 
 def _at(server: Server, host: str, usual_port: int) -> Server:
     place = urlsplit(f"//{host}")
-    return replace(server, host=place.hostname or server.host, port=place.port or usual_port)
+    try:
+        port = place.port
+    except ValueError:  # its words may show a part of a password
+        raise ValueError("in the URL of Redis a port is no number (write / in a password as %2F)") from None
+    return replace(server, host=place.hostname or server.host, port=port or usual_port)
 
 
 def _tls(options: dict[str, str]) -> ssl.SSLContext:
     """By the names of redis-py: ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs = required | none."""
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    try:
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+        if options.get("ssl_cert_reqs") == "none":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if "ssl_certfile" in options:
+            context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    except OSError as error:
+        raise ValueError(f"certificates that the URL of Redis names cannot be used: {error}") from error
     return context
+
+
+async def _answer(connection: Connection, *words: Word) -> Any:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await connection.ask(*words)
+    except TimeoutError as error:
+        raise LimiterUnavailable("no answer in time") from error
 
 
 def _ignore(reason: str) -> None:

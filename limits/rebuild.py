@@ -1,14 +1,17 @@
 """Redis filled from the ledger, and questions about whether it has to be.
 
 The counters of a number are written under names of their own; the scripts use them once the shard's
-incarnation says the number, which comes last. Those of earlier numbers are removed afterwards.
+incarnation says the number, which comes last, and only if nothing of them was lost meanwhile. Those of
+earlier numbers are removed afterwards.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from limits import batch
@@ -21,6 +24,7 @@ STEP_SECONDS: Final = 2.0  # of a rebuild, for Redis to answer in
 AT_ONCE: Final = 500
 WINDOW_MS: Final = (TOKEN_BUCKETS + 1) * TOKEN_BUCKET_MS
 OLDEST_VERSION: Final = (6, 2)
+SCRIPTS: Final = ("admit", "settle", "count", "correct")
 TEST_NUMBER: Final = -1  # of the counters that the self-test makes and removes
 
 
@@ -42,44 +46,41 @@ class State:
 
     spent: Mapping[tuple[int, int], int]
     correction: int
-    open: Iterable[Open]
+    open: Sequence[Open]
     tokens: Iterable[tuple[int, int, int]]
 
 
 async def verify(link: Link, number: int) -> bool:
     """Do all shards say the number, and the server that they are on? Raises LimiterUnavailable."""
-    run_ids: dict[int, str] = {}
-    for shard in _shards():
-        n, r = await _bounded(link.ask(shard, "HMGET", batch.incarnation(shard), "n", "r"))
-        server = id(link.server_of(shard))
-        if server not in run_ids:
-            run_ids[server] = await _bounded(link.run_id(shard))
-        if n != str(number).encode() or r != run_ids[server].encode():
-            return False
-    return True
+    run_ids = await _run_ids(link)
+    told = await _answers(link.ask(shard, "HMGET", batch.incarnation(shard), "n", "r") for shard in _shards())
+    return told == [[str(number).encode(), run_id.encode()] for run_id in run_ids]
 
 
 async def halt(link: Link) -> None:
     """From here on every script answers that its counters are others. Raises LimiterUnavailable."""
-    await _all(link.ask(shard, "DEL", batch.incarnation(shard)) for shard in _shards())
+    await _answers(link.ask(shard, "DEL", batch.incarnation(shard)) for shard in _shards())
 
 
 async def rebuild(link: Link, number: int, state: State) -> None:
     """Write everything under the number, and the number last. Raises LimiterUnavailable."""
+    names = [(shard, batch.next_incarnation(number, shard), batch.incarnation(shard)) for shard in _shards()]
+    run_ids = await _run_ids(link)
+    await _answers(
+        link.ask(shard, "HSET", name, "n", number, "r", run_id)
+        for (shard, name, _), run_id in zip(names, run_ids, strict=True)
+    )
     await _write_money(link, number, state)
     await _fill_tokens(link, state.tokens)
-    run_ids: dict[int, str] = {}
-    for shard in _shards():
-        server = id(link.server_of(shard))
-        if server not in run_ids:
-            run_ids[server] = await _bounded(link.run_id(shard))
-    await _all(
-        link.ask(
-            *(shard, "HSET", batch.incarnation(shard)),
-            *("n", number, "r", run_ids[id(link.server_of(shard))]),
-        )
-        for shard in _shards()
-    )
+    await load(link)
+    # Should Redis have been emptied meanwhile, there is nothing to rename, and this fails.
+    await _answers(link.ask(shard, "RENAME", name, final) for shard, name, final in names)
+
+
+async def load(link: Link) -> None:
+    """Have every server know the scripts, so that none is run later than what was asked for after it."""
+    for script in SCRIPTS:
+        await _bounded(link.everywhere("SCRIPT", "LOAD", Script(script).text))
 
 
 async def _write_money(link: Link, number: int, state: State) -> None:
@@ -89,7 +90,7 @@ async def _write_money(link: Link, number: int, state: State) -> None:
         place = each.key_id, each.window
         reserved[place] = reserved.get(place, 0) + each.worst_nanodollars
         calls[each.key_id] = calls.get(each.key_id, 0) + 1
-    await _all(
+    await _answers(
         link.ask(
             *(batch.tag(key_id), "HSET", batch.budget(number, key_id, window)),
             *("c", state.spent.get((key_id, window), 0)),
@@ -97,7 +98,7 @@ async def _write_money(link: Link, number: int, state: State) -> None:
         )
         for key_id, window in {**state.spent, **reserved}
     )
-    await _all(
+    await _answers(
         link.ask(
             *(batch.tag(each.key_id), "HSET"),
             batch.under_way(number, batch.tag(each.key_id), each.place),
@@ -105,7 +106,7 @@ async def _write_money(link: Link, number: int, state: State) -> None:
         )
         for each in state.open
     )
-    await _all(
+    await _answers(
         link.ask(batch.tag(key_id), "HSET", batch.windows(key_id), f"p{number}", count)
         for key_id, count in calls.items()
     )
@@ -120,8 +121,8 @@ async def _fill_tokens(link: Link, tokens: Iterable[tuple[int, int, int]]) -> No
     for some in batch.chunks(list(by_key), AT_ONCE):
         known = await _answers(link.ask(batch.tag(key), "HEXISTS", batch.windows(key), "th") for key in some)
         lost = [key_id for key_id, is_known in zip(some, known, strict=True) if not is_known]
-        await _all(link.ask(batch.tag(key), "HSET", *_token_words(key, by_key[key])) for key in lost)
-        await _all(link.ask(batch.tag(key), "PEXPIRE", batch.windows(key), WINDOW_MS) for key in lost)
+        await _answers(link.ask(batch.tag(key), "HSET", *_token_words(key, by_key[key])) for key in lost)
+        await _answers(link.ask(batch.tag(key), "PEXPIRE", batch.windows(key), WINDOW_MS) for key in lost)
 
 
 def _token_words(key_id: int, buckets: Mapping[int, int]) -> list[str | int]:
@@ -133,11 +134,18 @@ def _token_words(key_id: int, buckets: Mapping[int, int]) -> list[str | int]:
 
 
 async def remove_others(link: Link, number: int) -> None:
-    """Remove the counters of other numbers. Raises LimiterUnavailable."""
-    for pattern in ("rooya:{*}:*:budget:*", "rooya:{*}:*:open:*"):
+    """Remove what is left of earlier numbers; later ones are being written by another process.
+
+    Raises LimiterUnavailable.
+    """
+    for pattern in ("rooya:{*}:*:budget:*", "rooya:{*}:*:open:*", "rooya:{*}:*:incarnation"):
         async for names in _scan(link, pattern):
-            old = [name for name in names if name.split(":")[2] != str(number)]
-            await _all(link.ask(_tag_of(name), "UNLINK", name) for name in old)
+            old = [name for name in names if _is_earlier(name.split(":")[2], number)]
+            await _answers(link.ask(_tag_of(name), "UNLINK", name) for name in old)
+
+
+def _is_earlier(word: str, number: int) -> bool:
+    return word.isdecimal() and int(word) < number
 
 
 async def recovered(link: Link, number: int, place: str, lost: Mapping[str, int]) -> None:
@@ -159,7 +167,10 @@ async def recovered(link: Link, number: int, place: str, lost: Mapping[str, int]
                 keys += (batch.budget(number, key_id, window), name)
                 cost = lost.get(claim.decode())
                 arguments += (claim.decode(), *((0, 0, 1) if cost is None else (cost, -1, 0)))
-            await _bounded(link.ask(shard, "EVAL", script.text, len(keys), *keys, *arguments))
+            asked = link.ask(shard, "EVAL", script.text, len(keys), *keys, *arguments)
+            for answer in await _bounded(asked):
+                if isinstance(answer, bytes):
+                    raise LimiterUnavailable(answer.decode("utf-8", "replace"))
 
 
 async def check(link: Link) -> None:
@@ -169,22 +180,26 @@ async def check(link: Link) -> None:
             version = tuple(int(part) for part in line[14:].strip().split(".")[:2])
             if version < OLDEST_VERSION:
                 raise LimiterUnavailable(f"Redis {line[14:].strip()} is too old: 6.2 is needed")
-    names = [batch.incarnation("test"), "rooya:{test}:key:0", "rooya:{test}:budget", "rooya:{test}:open"]
-    await _bounded(link.ask("test", "DEL", *names))
+    await load(link)
+    trial = f"rooya:{{test}}:{secrets.token_hex(8)}"  # other processes may be starting at this moment
+    names = [f"{trial}:{name}" for name in ("incarnation", "key", "budget", "open", "address")]
+    keys = names[:4]
     await _bounded(link.ask("test", "HSET", names[0], "n", TEST_NUMBER))
     claim = ("claim", 0, 0, 1, 10, 5, 100, 1, 1000, 600, 600)
     steps: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
-        ("admit", (4, *names, "", TEST_NUMBER, "take", *claim), lambda answer: answer[0][0] == 0),
-        ("admit", (4, *names, "", TEST_NUMBER, "take", *claim), lambda answer: answer[0][0] == 1),
-        ("settle", (4, *names, TEST_NUMBER, "claim", 200, 5, 0), lambda answer: answer == [1]),
+        ("admit", (4, *keys, "", TEST_NUMBER, "take", *claim), lambda answer: answer[0][0] == 0),
+        ("admit", (4, *keys, "", TEST_NUMBER, "take", *claim), lambda answer: answer[0][0] == 1),
+        ("settle", (4, *keys, TEST_NUMBER, "claim", 200, 5, 0), lambda answer: answer == [1]),
         ("correct", (2, names[0], names[2], TEST_NUMBER, 1, -50), lambda answer: answer == 1),
-        ("count", (1, "rooya:{test}:address", "", 1), lambda answer: answer == [0]),
+        ("count", (1, names[4], "", 1), lambda answer: answer == [0]),
     )
-    for name, words, is_right in steps:
-        answer = await _bounded(link.ask("test", "EVAL", Script(name).text, *words))
-        if not is_right(answer):
-            raise LimiterUnavailable(f"the script '{name}' does not do what it should here: {answer}")
-    await _bounded(link.ask("test", "DEL", *names, "rooya:{test}:address"))
+    try:
+        for name, words, is_right in steps:
+            answer = await _bounded(link.ask("test", "EVALSHA", Script(name).digest, *words))
+            if not is_right(answer):
+                raise LimiterUnavailable(f"the script '{name}' does not do what it should here: {answer}")
+    finally:
+        await _bounded(link.ask("test", "DEL", *names))
 
 
 async def warnings(link: Link) -> list[str]:
@@ -219,15 +234,25 @@ async def _scan(link: Link, pattern: str) -> AsyncIterator[list[str]]:
                 break
 
 
-async def _all(asked: Iterable[asyncio.Future[Any]]) -> None:
-    await _answers(asked)
-
-
 async def _answers(asked: Iterable[asyncio.Future[Any]]) -> list[Any]:
+    """To what is asked while this is iterated over: not all of it at once."""
+    asking = iter(asked)
     found: list[Any] = []
-    for some in batch.chunks(list(asked), AT_ONCE):
+    while some := list(islice(asking, AT_ONCE)):
         found += await _bounded(asyncio.gather(*some))
     return found
+
+
+async def _run_ids(link: Link) -> list[str]:
+    """Of each shard's server."""
+    found: dict[int, str] = {}
+    run_ids = []
+    for shard in _shards():
+        server = id(link.server_of(shard))
+        if server not in found:
+            found[server] = await _bounded(link.run_id(shard))
+        run_ids.append(found[server])
+    return run_ids
 
 
 async def _bounded(awaitable: Any) -> Any:

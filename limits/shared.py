@@ -22,7 +22,7 @@ from limits.types import Claim, Correction
 
 MOST_ITEMS: Final = 128  # of one script: so many hold Redis up for half a millisecond
 WAIT_SECONDS: Final = 0.25
-WATCH_SECONDS: Final = 0.05
+LOOKS: Final = 4  # at what is under way, while it may be: each after a fifth of the wait
 
 
 class SharedLimiter:
@@ -53,7 +53,8 @@ class SharedLimiter:
         )
         self._is_scheduled = False
         self._is_up = True
-        self._under_way: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._under_way: deque[tuple[int, asyncio.Future[Any]]] = deque()  # and the look it was sent after
+        self._looks_taken = 0
         self._is_watching = False
         self._failed: Callable[[str], None] = _ignore
         link.lost = self.fail
@@ -148,53 +149,47 @@ class SharedLimiter:
                         self._send(verb, tag, some)
 
     def _send(self, verb: Verb[Any], tag: str, items: list[Any]) -> None:
-        script = verb.script
+        self._run(verb, tag, items, "EVALSHA", verb.script.digest)
+
+    def _run(self, verb: Verb[Any], tag: str, items: list[Any], *script: Word) -> None:
         try:
-            future = self._link.ask(tag, "EVALSHA", script.digest, *verb.words(items))
+            future = self._link.ask(tag, *script, *verb.words(items))
         except LimiterUnavailable as error:
             verb.failed(items, error)
             self.fail(str(error))
             return
         future.add_done_callback(partial(self._came, verb, tag, items))
-        self._under_way.append((self._loop.time(), future))
+        self._under_way.append((self._looks_taken, future))
         if not self._is_watching:
             self._is_watching = True
-            self._loop.call_later(WATCH_SECONDS, self._watch)
+            self._loop.call_later(WAIT_SECONDS / (LOOKS + 1), self._watch)
 
     def _came(self, verb: Verb[Any], tag: str, items: list[Any], future: asyncio.Future[Any]) -> None:
         """An answer, or that there is none."""
-        if future.cancelled():
-            return
         error = future.exception()
         if error is None:
-            verb.answered(items, future.result())
+            reason = verb.answered(items, future.result())
+            if reason:
+                self.fail(reason)
         elif isinstance(error, ScriptMissing) and self._is_up:
-            # Nothing was run, so it may be sent once more, behind the script itself.
-            loaded = self._link.ask(tag, "SCRIPT", "LOAD", verb.script.text)
-            loaded.add_done_callback(_looked_at)
-            self._send(verb, tag, items)
+            self._run(verb, tag, items, "EVAL", verb.script.text)  # nothing was run; now it is kept as well
         else:
             self.fail(str(error))
             verb.failed(items, LimiterUnavailable(str(error)))
 
     def _watch(self) -> None:
-        """Fail if an answer has been waited for too long."""
-        under_way, now = self._under_way, self._loop.time()
+        """Fail if an answer has been waited for too long: by looks, not by the clock, so that a process
+        that was held up itself does not blame Redis."""
+        under_way = self._under_way
         while under_way and under_way[0][1].done():
             under_way.popleft()
-        if under_way and now - under_way[0][0] > WAIT_SECONDS - WATCH_SECONDS:
+        self._looks_taken += 1
+        if under_way and self._looks_taken - under_way[0][0] > LOOKS:
             self.fail("no answer in time")
+        self._is_watching = bool(under_way)
         if under_way:
-            self._loop.call_later(WATCH_SECONDS, self._watch)
-        else:
-            self._is_watching = False
+            self._loop.call_later(WAIT_SECONDS / (LOOKS + 1), self._watch)
 
 
 def _ignore(reason: str) -> None:
     """Nobody listens."""
-
-
-def _looked_at(future: asyncio.Future[Any]) -> None:
-    """What is wrong with it shows in the command behind it."""
-    if not future.cancelled():
-        future.exception()

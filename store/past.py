@@ -17,9 +17,10 @@ SPENT: Final = "SELECT cost_nanodollars FROM key_spend WHERE key_id = ? AND wind
 # A request id begins with its millisecond, so this is a range of the primary key.
 REQUESTS: Final = """SELECT started_at_ms / 1000 * 1000, count(*) FROM ledger
     WHERE request_id >= ? AND key_id = ? AND attempt = 0 GROUP BY started_at_ms / 1000"""
-# Look-ups, as a range of the table would have the slices of all keys.
-TOKENS: Final = """WITH RECURSIVE s (number) AS (VALUES (?) UNION ALL SELECT number + 1 FROM s WHERE number < ?)
-    SELECT t.slice, t.tokens FROM s CROSS JOIN key_tokens t ON t.slice = s.number AND t.key_id = ?"""
+# Slice by slice, as a range of the table has those of all keys.
+TOKENS: Final = """WITH RECURSIVE
+    s (slice) AS (VALUES (?) UNION ALL SELECT slice + 1 FROM s WHERE slice < ?)
+    SELECT t.slice, t.tokens FROM s CROSS JOIN key_tokens t ON t.slice = s.slice AND t.key_id = ?"""
 LAST: Final = "SELECT coalesce(max(number), 0) FROM corrections"
 SINCE: Final = "SELECT number, key_id, window, nanodollars FROM corrections WHERE number > ? ORDER BY number"
 

@@ -15,6 +15,8 @@ from store.errors import Invalid, NotFound
 
 GROUPS: Final = ("model", "key", "user", "provider", "day", "hour")
 CORRECTABLE: Final = ("lease", "estimated", "corrected")
+NOTHING_USED: Final = "was charged nothing, as nothing was used"
+REPORTED: Final = "has its cost from the provider's own figures"
 MOST_NANODOLLARS: Final = 2**53 - 1
 
 TOTALS: Final = """sum(s.requests), sum(s.errors), sum(s.estimated), sum(s.unpriced), sum(s.input_tokens),
@@ -126,12 +128,8 @@ class UsageReader:
                 raise NotFound(f"request {request_id} in the ledger")
             guessed = [row for row in rows if row[1] in CORRECTABLE]
             if not guessed:
-                free = all(row[1] == "none" for row in rows)
-                why = (
-                    "was charged nothing, as nothing was used"
-                    if free
-                    else "has its cost from the provider's own figures"
-                )
+                is_free = all(row[1] == "none" for row in rows)
+                why = NOTHING_USED if is_free else REPORTED
                 raise Invalid(f"request {request_id} {why}")
             return await _correct(transaction, request_id, guessed[-1], nanodollars)
 

@@ -10,6 +10,9 @@
 -- Returns for each claim {verdict, retry ms or -1, requests left, their reset ms, tokens left, their reset ms,
 --       spent, reserved, granted}. verdict: 0 allowed, 1 budget, 2 tokens, 3 requests, 4 calls at
 --       once, 5 another incarnation, 6 an error, whose words follow.
+--
+-- Numbers go back to Redis as the words they came in wherever that can be: writing one out costs as much as a
+-- small command.
 
 local SECOND, SECONDS = 1000, 61
 local SLICE, SLICES = 600000, 145
@@ -23,41 +26,53 @@ else
   now = tonumber(ARGV[1])
 end
 
--- A window as it is at this moment, read but not written. Fields of the hash: <name>n the total, <name>h the
--- newest bucket, <name>l the last one used, <name><bucket> what was taken in it.
-local function window(key, name, width, size, total, head, last, current)
-  local w = {key = key, name = name, width = width, size = size, gone = {}}
+-- The two kinds of windows. Fields of the hash: <name>n the total, <name>h the newest bucket, <name>l the last
+-- one used, <name><bucket> what was taken in it, if anything. bucket: that of this moment.
+local function kind(name, width, size)
   local bucket = math.floor(now / width)
-  w.total, w.head, w.last = tonumber(total) or 0, tonumber(head) or bucket, tonumber(last) or 0
-  w.current = tonumber(current) or 0
-  if bucket < w.head then
-    if w.head * width - now > STEP then
-      -- What lies in the future was taken before the clock was set back: now, for all that can be known.
-      for future = bucket + 1, w.head do
-        local amount = tonumber(redis.call('HGET', key, name .. future))
-        if amount then
-          w.current = w.current + amount
-          w.gone[#w.gone + 1] = name .. future
-        end
-      end
-      w.head, w.last = bucket, bucket
-    else
-      bucket = w.head
-      w.current = tonumber(redis.call('HGET', key, name .. bucket)) or 0
+  return {name = name, width = width, size = size, bucket = bucket, field = name .. bucket,
+          n = name .. 'n', h = name .. 'h', l = name .. 'l'}
+end
+local R, T = kind('r', SECOND, SECONDS), kind('t', SLICE, SLICES)
+local UNDER_WAY = 'p' .. ARGV[2]
+
+-- What was taken in each of a window's buckets from `first` to `last`.
+local function amounts(w, first, last)
+  local names = {}
+  for bucket = first, last do names[#names + 1] = w.kind.name .. bucket end
+  if #names == 0 then return names end
+  local found = redis.call('HMGET', w.key, unpack(names))
+  for place = 1, #names do found[place] = tonumber(found[place] or 0) or 0 end
+  return found
+end
+
+-- Has the buckets from `first` to `last` removed, and answers what they held.
+local function remove(w, first, last)
+  local sum = 0
+  for place, amount in ipairs(amounts(w, first, last)) do
+    if amount ~= 0 then
+      sum = sum + amount
+      w.gone = w.gone or {}
+      w.gone[#w.gone + 1] = w.kind.name .. first + place - 1
     end
-  elseif bucket > w.head then
-    local first = w.head - size + 1
-    local final = math.min(bucket - size, w.head)
-    if w.total > 0 then
-      for old = first, final do
-        local amount = tonumber(redis.call('HGET', key, name .. old))
-        if amount then
-          w.total = w.total - amount
-          w.gone[#w.gone + 1] = name .. old
-        end
-      end
-    end
-    w.head = bucket
+  end
+  return sum
+end
+
+-- A window as it is at this moment, read but not written.
+local function window(kind, key, total, head, last, current)
+  local bucket, size, width = kind.bucket, kind.size, kind.width
+  local w = {kind = kind, key = key, total = tonumber(total) or 0, head = tonumber(head) or bucket,
+             last = tonumber(last) or 0, current = tonumber(current) or 0, is_new = not head}
+  if bucket > w.head then
+    if w.total > 0 then w.total = w.total - remove(w, w.head - size + 1, math.min(bucket - size, w.head)) end
+    w.head, w.is_new = bucket, true
+  elseif bucket < w.head and w.head * width - now > STEP then
+    -- What lies in the future was taken before the clock was set back: now, for all that can be known.
+    w.current = w.current + remove(w, math.max(bucket, w.head - size) + 1, w.head)
+    w.head, w.last, w.is_new, w.is_set_back = bucket, bucket, true, true
+  elseif bucket < w.head then
+    w.current = amounts(w, w.head, w.head)[1]
   end
   w.time = math.max(now, w.head * width)
   return w
@@ -66,13 +81,13 @@ end
 -- Milliseconds until all of it is out of the window; what was used last may have been given back.
 local function reset(w)
   if w.total == 0 then return 0 end
-  local last = w.last
-  while last > w.head - w.size do
-    local taken = last == w.head and w.current or tonumber(redis.call('HGET', w.key, w.name .. last)) or 0
+  local last, size = w.last, w.kind.size
+  while last > w.head - size do
+    local taken = last == w.head and w.current or amounts(w, last, last)[1]
     if taken > 0 then break end
     last = last - 1
   end
-  return (last + w.size) * w.width - w.time
+  return (last + size) * w.kind.width - w.time
 end
 
 -- Milliseconds until so much more fits the limit, nil if never.
@@ -80,47 +95,72 @@ local function wait(w, limit, amount)
   if amount > limit then return nil end
   local excess = w.total + amount - limit
   if excess <= 0 then return 0 end
-  for bucket = w.head - w.size + 1, w.head do
-    local taken
-    if bucket == w.head then taken = w.current
-    else taken = tonumber(redis.call('HGET', w.key, w.name .. bucket)) or 0 end
+  local width, size = w.kind.width, w.kind.size
+  local oldest = w.head - size + 1
+  for place, taken in ipairs(amounts(w, oldest, w.head - 1)) do
     excess = excess - taken
-    if excess <= 0 then return (bucket + w.size) * w.width - w.time end
+    if excess <= 0 then return (oldest + place - 1 + size) * width - w.time end
   end
-  error('the buckets hold less than their total')
+  return (w.head + size) * width - w.time
 end
 
-local function take(w, amount)
+-- Takes an amount, which may be 0, and adds to a list for HSET what has changed.
+local function take(w, amount, list)
+  local kind = w.kind
+  if w.is_new then
+    list[#list + 1] = kind.h
+    list[#list + 1] = w.head
+  end
   if amount > 0 then
     w.total = w.total + amount
     w.current = w.current + amount
+  end
+  if amount > 0 and w.last ~= w.head or w.is_set_back then
     w.last = w.head
+    list[#list + 1] = kind.l
+    list[#list + 1] = w.last
+  end
+  if (amount > 0 or w.is_set_back) and w.current > 0 then
+    list[#list + 1] = w.head == kind.bucket and kind.field or kind.name .. w.head
+    list[#list + 1] = w.current
+  end
+  if amount > 0 or w.is_new then
+    list[#list + 1] = kind.n
+    list[#list + 1] = w.total
   end
 end
 
-local function words(w, list)
-  local name = w.name
-  for _, word in ipairs({name .. 'n', w.total, name .. 'h', w.head, name .. 'l', w.last,
-                         name .. w.head, w.current}) do
-    list[#list + 1] = word
+-- Writes what has changed of a key's windows.
+local function store(key, list, r, t)
+  redis.call('HSET', key, unpack(list))
+  if r.gone then redis.call('HDEL', key, unpack(r.gone)) end
+  if t.gone then redis.call('HDEL', key, unpack(t.gone)) end
+  if r.is_new then redis.call('PEXPIRE', key, (SLICES + 1) * SLICE) end
+end
+
+local holds = {} -- by incarnation key: is it the one that is asked for?
+local function is_current(incarnation)
+  local is = holds[incarnation]
+  if is == nil then
+    is = redis.call('HGET', incarnation, 'n') == ARGV[2]
+    holds[incarnation] = is
   end
+  return is
 end
 
 local function item(number)
   local incarnation, key, budget_key, open_key = unpack(KEYS, number * 4 - 3, number * 4)
-  if redis.call('HGET', incarnation, 'n') ~= ARGV[2] then return {5} end
+  if not is_current(incarnation) then return {5} end
   local at = 3 + (number - 1) * 11
-  local id, key_id, window_start = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local requests, tokens = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local rpm, tpd = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
   local at_once, budget = tonumber(ARGV[at + 8]), tonumber(ARGV[at + 9])
   local worst, least = tonumber(ARGV[at + 10]), tonumber(ARGV[at + 11])
-  local under_way = 'p' .. ARGV[2]
+  local granted = ARGV[at + 10]
 
-  local second, slice = math.floor(now / SECOND), math.floor(now / SLICE)
-  local known = redis.call('HMGET', key, 'rn', 'rh', 'rl', 'r' .. second, 'tn', 'th', 'tl', 't' .. slice, under_way)
-  local r = window(key, 'r', SECOND, SECONDS, known[1], known[2], known[3], known[4])
-  local t = window(key, 't', SLICE, SLICES, known[5], known[6], known[7], known[8])
+  local known = redis.call('HMGET', key, 'rn', 'rh', 'rl', R.field, 'tn', 'th', 'tl', T.field, UNDER_WAY)
+  local r = window(R, key, known[1], known[2], known[3], known[4])
+  local t = window(T, key, known[5], known[6], known[7], known[8])
   local calls = tonumber(known[9]) or 0
   local sums = redis.call('HMGET', budget_key, 'c', 'r')
   local spent, reserved = tonumber(sums[1]) or 0, tonumber(sums[2]) or 0
@@ -130,30 +170,33 @@ local function item(number)
   if budget >= 0 and (budget == 0 or left < least) then
     verdict = 1
   else
-    if budget >= 0 and left < worst then worst = left end
+    if budget >= 0 and left < worst then
+      worst, granted = left, string.format('%.0f', left)
+    end
     local is_tokens, is_requests = t.total + tokens > tpd, r.total + requests > rpm
     if is_tokens or is_requests then
       verdict = is_tokens and 2 or 3
-      local first, second = wait(t, tpd, tokens), wait(r, rpm, requests)
-      retry = first and second and math.max(first, second)
+      local for_tokens, for_requests = wait(t, tpd, tokens), wait(r, rpm, requests)
+      retry = for_tokens and for_requests and math.max(for_tokens, for_requests)
     elseif at_once >= 0 and calls >= at_once then
       verdict, retry = 4, 1000
     end
   end
 
   if verdict == 0 and ARGV[3] == 'take' then
-    take(r, requests)
-    take(t, tokens)
-    local list = {under_way, calls + 1}
-    words(r, list)
-    words(t, list)
-    redis.call('HSET', key, unpack(list))
-    if #r.gone > 0 then redis.call('HDEL', key, unpack(r.gone)) end
-    if #t.gone > 0 then redis.call('HDEL', key, unpack(t.gone)) end
-    if not known[2] or tonumber(known[2]) ~= r.head then redis.call('PEXPIRE', key, (SLICES + 1) * SLICE) end
-    redis.call('HSET', budget_key, 'c', spent, 'r', reserved + worst)
-    redis.call('HSET', open_key, id, table.concat(
-      {key_id, window_start, string.format('%.0f', worst), r.head, t.head, requests, string.format('%.0f', tokens)}, ' '))
+    local list = {UNDER_WAY, calls + 1}
+    take(r, requests, list)
+    take(t, tokens, list)
+    store(key, list, r, t)
+    if not sums[1] then redis.call('HSET', budget_key, 'c', '0') end
+    redis.call('HINCRBY', budget_key, 'r', granted)
+    redis.call('HSET', open_key, ARGV[at + 1], ARGV[at + 2] .. ' ' .. ARGV[at + 3] .. ' ' .. granted .. ' '
+               .. r.head .. ' ' .. t.head .. ' ' .. ARGV[at + 4] .. ' ' .. ARGV[at + 5])
+  elseif r.is_set_back or t.is_set_back then -- kept at once: "now" must not move on with every question
+    local list = {}
+    take(r, 0, list)
+    take(t, 0, list)
+    store(key, list, r, t)
   end
   return {verdict, retry or -1, math.max(0, rpm - r.total), reset(r), math.max(0, tpd - t.total), reset(t),
           spent, reserved, worst}
@@ -165,6 +208,7 @@ local function mended(number)
     local kind = redis.call('TYPE', key).ok
     if kind ~= 'hash' and kind ~= 'none' then
       redis.call('DEL', place == 2 and key or KEYS[number * 4 - 3])
+      holds = {}
       return true
     end
   end

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.handlers.lines import Line
+from tests.store.books import ended, kept, make_data_dir, opened
 
 
 @pytest.fixture
@@ -46,6 +47,34 @@ def test_a_key_is_changed_and_its_options_are_taken_back(line: Line) -> None:
     assert (row["budget_usd"], row["models"], row["expires_at"]) == (None, None, None)
     assert line.json("keys", "update", "1", "--budget", "0")["budget_usd"] == 0
     assert line.json("keys", "update", "1", "--reset-spend")["id"] == 1
+
+
+def test_calls_at_once_are_bounded_and_unbounded_again(line: Line) -> None:
+    assert line.json("keys", "create", "--name", "n", "--max-parallel", "2")["max_parallel"] == 2
+    assert line.json("keys", "update", "1", "--max-parallel", "5")["max_parallel"] == 5
+    assert line.json("keys", "show", "1")["max_parallel"] == 5
+    assert line.json("keys", "update", "1", "--max-parallel", "none")["max_parallel"] is None
+    assert line.json("keys", "create", "--name", "n", "--max-parallel", "none")["max_parallel"] is None
+
+
+def test_a_key_is_shown_with_what_it_has_spent_and_reserved_at_this_moment(line: Line) -> None:
+    line.json("keys", "create", "--name", "n", "--budget", "1", "--budget-period", "day")
+    now = int(time.time())
+    today, yesterday = now // 86400 * 86400, now // 86400 * 86400 - 86400
+    with kept(make_data_dir(line.data_dir)) as mover:
+        for key_id, window, cost in ((1, today, 5 * 10**8), (1, yesterday, 7), (2, today, 9)):
+            for _ in range(2):
+                fields = {"key_id": key_id, "window": window, "worst_nanodollars": 2 * cost}
+                mover.journal.begin(begun := opened(started_at_ms=now * 1000, **fields))
+            mover.journal.settle(ended(begun, cost))
+        row = line.json("keys", "show", "1")  # whether or not any of it is in the database by now
+        assert (row["spent_usd"], row["reserved_usd"]) == (0.5, 1)
+        assert line("keys", "show", "1") == 0
+        assert re.search(r"^spent_usd +0\.5$", line.out, re.MULTILINE)
+        assert re.search(r"^reserved_usd +1$", line.out, re.MULTILINE)
+        line.json("keys", "update", "1", "--reset-spend")
+        row = line.json("keys", "show", "1")
+        assert (row["spent_usd"], row["reserved_usd"]) == (0, 0)
 
 
 def test_states_come_and_go(line: Line) -> None:
@@ -103,6 +132,8 @@ def test_a_refusal_is_status_1_with_the_reason_on_stderr(line: Line, words: tupl
         ("keys", "create"),
         ("keys", "create", "--name", "n", "--rpm", "0"),
         ("keys", "create", "--name", "n", "--rpm", "many"),
+        ("keys", "create", "--name", "n", "--max-parallel", "0"),
+        ("keys", "update", "1", "--max-parallel", "many"),
         ("keys", "create", "--name", "n", "--budget", "-1"),
         ("keys", "create", "--name", "n", "--budget", "nan"),
         ("keys", "create", "--name", "n", "--budget", "0.0000000001"),

@@ -121,6 +121,9 @@ def test_a_correction_changes_every_sum_and_can_be_repeated(line: Line) -> None:
     assert line("usage", "correct", request_id, "--cost-usd", "0.000000017") == 0
     assert line.json("usage")["total"]["cost_nanodollars"] == 117
     assert line.json("keys", "show", "1")["spent_usd"] == 1.17e-7
+    with connected(make_data_dir(line.data_dir)) as connection:
+        told = connection.execute("SELECT number, key_id, window, nanodollars FROM corrections").fetchall()
+    assert told == [(1, 1, 0, 499_999_983), (2, 1, 0, -499_999_983)]
 
 
 def test_what_a_provider_reported_is_not_corrected(line: Line) -> None:
@@ -128,6 +131,14 @@ def test_what_a_provider_reported_is_not_corrected(line: Line) -> None:
     assert "provider's own figures" in line.err
     assert line("usage", "correct", "nothing", "--cost-usd", "0.5") == 1
     assert "there is no request nothing" in line.err
+
+
+def test_of_a_call_that_failed_it_says_that_nothing_was_charged(line: Line) -> None:
+    with connected(make_data_dir(line.data_dir)) as connection:
+        connection.execute("UPDATE ledger SET usage_source = 'none' WHERE usage_source = 'reported'")
+    assert line("usage", "correct", request_ids(line)["none"], "--cost-usd", "0.5") == 1
+    assert "was charged nothing, as nothing was used" in line.err
+    assert "provider" not in line.err
 
 
 @pytest.mark.parametrize("since", ["7d", "12h", "2026-01-01", "2026-01-01T12:00+02:00", "all"])
