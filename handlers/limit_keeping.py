@@ -142,17 +142,25 @@ class RedisBacking:
         self._remove_others(number)
 
     def tell(self, slot: int, start: int, lost: dict[str, int]) -> None:
-        """A process has died, and this is what it had under way; from the mover's thread. Raises OSError."""
-        telling = asyncio.run_coroutine_threadsafe(self._tell(f"{slot}.{start}", lost), self._loop)
+        """A process has died, and this is what it had under way; from the mover's thread. Raises OSError.
+
+        Never while Redis is being filled: whoever fills it may have read the ledger before.
+        """
+        with self._incarnation.exclusive(is_waiting=False):
+            if self.is_up():
+                self._tell_redis(slot, start, lost)
+            else:
+                self._incarnation.raise_number()  # what Redis is about to be trusted with may miss it
+
+    def _tell_redis(self, slot: int, start: int, lost: dict[str, int]) -> None:
+        place = f"{slot}.{start}"
+        recovered = rebuild.recovered(self._link, self.number(), place, lost)
+        telling = asyncio.run_coroutine_threadsafe(recovered, self._loop)
         try:
             telling.result(TELLING_SECONDS)
         except (LimiterUnavailable, TimeoutError) as error:
             telling.cancel()
             raise OSError(f"Redis cannot be told of a recovery: {error}") from error
-
-    async def _tell(self, place: str, lost: dict[str, int]) -> None:
-        if self.is_up():  # else it is filled from the ledger, which has it
-            await rebuild.recovered(self._link, self.number(), place, lost)
 
     def _remove_others(self, number: int) -> None:
         if self._removing is None or self._removing.done():

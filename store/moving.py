@@ -49,8 +49,8 @@ class Moving:
             return self._position > before
         if following is None:
             return False
+        self._slot.remove(segment.number)  # may fail, and is then tried again
         segment.close()
-        self._slot.remove(segment.number)
         self._segment, self._position = following, FIRST_POSITION
         return True
 
@@ -85,8 +85,8 @@ class Moving:
         self._writer.write([], self._slot.number, self._number + 1, FIRST_POSITION)
         for segment in (self._segment, self._journal.spare):
             if segment is not None:
-                segment.close()
                 self._slot.remove(segment.number)
+                segment.close()
 
     def _move(self, segment: Segment, end: int) -> None:
         """Whole records up to the end: the last one may be cut off there, and is for the next time."""
