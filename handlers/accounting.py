@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from handlers.errors import AddressRefused, LimitRefused, Refused
-from handlers.terms import Terms, TermsBook, answer_count, capped, output_cap
+from handlers.terms import Terms, TermsBook, answer_count, capped, is_capped, output_cap
 from limits.errors import LimiterUnavailable
 from limits.types import Claim, Limiter
 from limits.windows import TOTAL, Windows
@@ -107,8 +107,8 @@ class Account(Claim):
         beside = most if payload.get("prediction") else 0  # what was predicted and rejected is output too
         if is_bounded:
             most = input_tokens(call, terms.an_image)
-            if not cap and terms.max_output:
-                self.call = capped(call, terms.max_output)
+            if terms.max_output and not is_capped(call):
+                self.call = capped(call, cap or terms.max_output)
         self._input_bound = most
         self.worst_nanodollars = self._worst = terms.worst(most, answers * (cap or terms.max_output) + beside)
         if is_bounded and not beside:

@@ -17,7 +17,7 @@ from providers.estimate import Estimator
 from providers.price_list import PriceList, Served
 from providers.pricing import Price, Rates, Tariff
 from providers.router import Router
-from providers.types import COMPLETIONS, EMBEDDINGS, Call, Target
+from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, Target
 from store.types import Place
 
 MAX_TERMS: Final = 4096  # then forgotten all at once: clients may choose names
@@ -77,6 +77,12 @@ def output_cap(payload: dict[str, Any]) -> int:
     return cap
 
 
+def is_capped(call: Call) -> bool:
+    """Does it name a cap that whoever serves the operation knows?"""
+    payload = call.payload
+    return bool(payload.get("max_tokens") or (call.operation == CHAT and payload.get("max_completion_tokens")))
+
+
 def capped(call: Call, tokens: int) -> Call:
     """The call with no answer of more than so many tokens allowed, in the words that every vendor's adapter
     reads or renames."""
@@ -89,7 +95,7 @@ def capped(call: Call, tokens: int) -> Call:
     for name in CAPS:
         if name in fields:
             fields[name] = min(fields[name], tokens)
-    if "max_completion_tokens" not in fields:
+    if not is_capped(call):
         fields.setdefault("max_tokens", tokens)
     body = ujson.dumps(fields, ensure_ascii=False, escape_forward_slashes=False).encode()
     return replace(call, payload=fields, body=body, verbatim=True)

@@ -32,6 +32,7 @@ IMAGE_TOKENS: Final = {
 PRICED_APART: Final = frozenset(
     ("web_search_options", "search_parameters", "plugins", "models", "enable_search", "web_search")
 )
+NOT_ASKED: Final[tuple[Any, ...]] = (None, False, [])  # an empty object asks for it, with everything as usual
 PLAIN_PARTS: Final = frozenset(("text", "refusal", "thinking"))
 PLAIN_TOOLS: Final = frozenset(("function", "custom"))
 
@@ -56,18 +57,25 @@ def input_tokens(call: Call, an_image: int | None) -> int:
     payload = call.payload
     if not PRICED_APART.isdisjoint(payload):
         for name in PRICED_APART:
-            if payload.get(name):
+            if payload.get(name) not in NOT_ASKED:
                 raise Unbounded(name)
     tokens = len(call.body)
-    for at, tool in enumerate(payload.get("tools") or ()):
-        if isinstance(tool, dict) and tool.get("type", "function") not in PLAIN_TOOLS:
-            raise Unbounded(f"tools[{at}]")
+    if "tools" in payload:
+        _check_tools(payload["tools"])
     if call.operation == CHAT:
         for at, message in enumerate(payload["messages"]):
+            if message.get("audio") is not None:
+                raise Unbounded(f"messages[{at}].audio")  # an earlier answer's, by reference
             content = message.get("content")
             if type(content) is list:
                 tokens += sum(_beyond_bytes(f"messages[{at}]", content, an_image))
     return tokens
+
+
+def _check_tools(tools: Any) -> None:
+    for at, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if isinstance(tool, dict) and tool.get("type", "function") not in PLAIN_TOOLS:
+            raise Unbounded(f"tools[{at}]")
 
 
 def _beyond_bytes(where: str, content: list[Any], an_image: int | None) -> Iterator[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,8 +50,11 @@ class Incarnation:
             os.close(descriptor)
 
     def raise_number(self) -> int:
-        """The new number. Only while the lock is held."""
-        number = self.number + 1
+        """The new number. Only while the lock is held.
+
+        Never one that another data directory has had, whose counters may still be in the same Redis.
+        """
+        number = max(self.number + 1, time.time_ns() // 1_000_000)
         self._number[0] = number
         self._memory.flush()
         return number

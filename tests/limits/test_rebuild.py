@@ -10,11 +10,11 @@ import pytest
 
 from limits import rebuild
 from limits.errors import LimiterUnavailable, Stale
-from limits.link import Link, link_from_url
+from limits.link import Link
 from limits.rebuild import Open, State
 from limits.types import PARALLEL, TOKEN_BUCKET_MS, Correction
 from tests.limits.redis_servers import RedisServer
-from tests.limits.shared_bench import NOTHING, NUMBER, PLACE, SharedBench, on_redis
+from tests.limits.shared_bench import NOTHING, NUMBER, PLACE, SharedBench, connected, on_redis
 from tests.limits.trial import DAY_MS, START, Trial
 
 NEXT: Final = NUMBER + 1
@@ -233,8 +233,7 @@ async def test_a_recovery_under_another_number_changes_nothing(trial: Trial, ben
 
 def test_a_recovery_that_redis_refuses_is_told() -> None:
     async def run(server: RedisServer) -> None:
-        link = link_from_url(server.url)
-        await link.connect()
+        link = await connected(server.url)
         await rebuild.rebuild(link, NUMBER, state(open=[under_way("a", 1, 5)]))
         await link.ask("", "CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(LimiterUnavailable, match="OOM"):
@@ -262,8 +261,7 @@ def test_a_redis_that_does_not_allow_what_is_needed_is_found_at_start(
     denied: str, redis_server: RedisServer
 ) -> None:
     async def run() -> None:
-        link = link_from_url(f"unix://meagre:sesame@{redis_server.socket}")
-        await link.connect()
+        link = await connected(f"unix://meagre:sesame@{redis_server.socket}")
         try:
             with pytest.raises(LimiterUnavailable, match="NOPERM|permission"):
                 await rebuild.check(link)
@@ -278,8 +276,7 @@ def test_a_redis_that_does_not_allow_what_is_needed_is_found_at_start(
 
 def test_a_redis_that_may_evict_counters_is_warned_of() -> None:
     async def run(server: RedisServer) -> None:
-        link = link_from_url(server.url)
-        await link.connect()
+        link = await connected(server.url)
         server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         assert await rebuild.warnings(link) == []
         server.ask("CONFIG", "SET", "maxmemory", "100mb")

@@ -125,10 +125,6 @@ def runner() -> Iterator[asyncio.Runner]:
 def link(redis_server: RedisServer, runner: asyncio.Runner) -> Iterator[Link]:
     link = runner.run(connected(redis_server.url))
     yield link
-    runner.run(close(link))
-
-
-async def close(link: Link) -> None:
     link.close()
 
 

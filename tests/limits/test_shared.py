@@ -10,11 +10,10 @@ import pytest
 
 from limits import rebuild
 from limits.errors import LimiterUnavailable
-from limits.link import link_from_url
 from limits.types import REQUESTS
 from tests.limits.contract import LimiterContract
 from tests.limits.redis_servers import RedisServer
-from tests.limits.shared_bench import NOTHING, NUMBER, SharedBench, bench, on_redis
+from tests.limits.shared_bench import NOTHING, NUMBER, SharedBench, bench, connected, on_redis
 from tests.limits.trial import Trial
 
 SECONDS: Final = 5  # until a test gives up
@@ -57,9 +56,7 @@ async def test_what_is_asked_in_one_turn_goes_out_at_once(trial: Trial, bench: S
 async def test_of_claims_by_two_processes_at_once_exactly_the_limit_passes(
     trial: Trial, bench: SharedBench
 ) -> None:
-    link = link_from_url(bench.url)
-    await link.connect()
-    other = SharedBench(link, bench.url, place="1.1")
+    other = SharedBench(await connected(bench.url), bench.url, place="1.1")
     other.now_ms = bench.now_ms
     trial.limit(rpm=60)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import time
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,20 +16,46 @@ from store.incarnation import Incarnation
 
 def test_it_begins_at_zero_rises_and_is_remembered(tmp_path: Path) -> None:
     first = Incarnation(tmp_path)
+    assert first.number == 0
     with first.exclusive():
-        assert [first.number, first.raise_number(), first.raise_number()] == [0, 1, 2]
+        once, twice = first.raise_number(), first.raise_number()
+    assert 0 < once < twice == first.number < 2**53
     first.close()
     second = Incarnation(tmp_path)
-    assert second.number == 2
+    assert second.number == twice
     second.close()
     assert stat.S_IMODE((tmp_path / "incarnation").stat().st_mode) == 0o600
 
 
+def test_a_directory_begins_with_a_number_that_no_earlier_one_has_had(tmp_path: Path) -> None:
+    numbers = []
+    for name in ("old", "new"):  # whose counters may be in the same Redis
+        (tmp_path / name).mkdir()
+        incarnation = Incarnation(tmp_path / name)
+        with incarnation.exclusive():
+            numbers.append(incarnation.raise_number())
+        incarnation.close()
+        while time.time_ns() // 1_000_000 <= numbers[0]:
+            pass  # to the next millisecond
+    assert numbers[0] < numbers[1]
+
+
+def test_a_clock_that_was_set_back_lowers_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    incarnation = Incarnation(tmp_path)
+    with incarnation.exclusive():
+        before = incarnation.raise_number()
+        monkeypatch.setattr(time, "time_ns", lambda: 0)
+        assert incarnation.raise_number() == before + 1
+    incarnation.close()
+
+
 def _raise(directory: Path, times: int) -> None:
     incarnation = Incarnation(directory)
+    seen = set()
     for _ in range(times):
         with incarnation.exclusive():
-            incarnation.raise_number()
+            seen.add(incarnation.raise_number())
+    (directory / f"seen-{os.getpid()}").write_text(" ".join(map(str, seen)))
 
 
 def test_processes_see_each_others_rises_and_lose_none(tmp_path: Path) -> None:
@@ -39,7 +66,9 @@ def test_processes_see_each_others_rises_and_lose_none(tmp_path: Path) -> None:
     _raise(tmp_path, 200)
     for process in processes:
         process.join()
-    assert ours.number == 800
+    seen = [int(number) for path in tmp_path.glob("seen-*") for number in path.read_text().split()]
+    assert len(set(seen)) == len(seen) == 800
+    assert ours.number == max(seen)
     ours.close()
 
 
@@ -90,7 +119,7 @@ def test_who_does_not_wait_is_refused_while_another_holds_the_lock(tmp_path: Pat
 def test_counters_that_miss_something_are_outdated(tmp_path: Path) -> None:
     incarnation, other = Incarnation(tmp_path), Incarnation(tmp_path)
     incarnation.outdate()
-    assert other.number == 1
+    assert other.number > 0
     with other.exclusive(is_waiting=False):  # the lock is free again
         pass
     for each in (incarnation, other):
