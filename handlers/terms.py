@@ -80,7 +80,9 @@ def output_cap(payload: dict[str, Any]) -> int:
 def is_capped(call: Call) -> bool:
     """Does it name a cap that whoever serves the operation knows?"""
     payload = call.payload
-    return bool(payload.get("max_tokens") or (call.operation == CHAT and payload.get("max_completion_tokens")))
+    return bool(
+        payload.get("max_tokens") or (call.operation == CHAT and payload.get("max_completion_tokens"))
+    )
 
 
 def capped(call: Call, tokens: int) -> Call:
