@@ -32,6 +32,8 @@ IMAGE_TOKENS: Final = {
 PRICED_APART: Final = frozenset(
     ("web_search_options", "search_parameters", "plugins", "models", "enable_search", "web_search")
 )
+BASE64: Final = re.compile(r"[A-Za-z0-9+/=_-]*")  # some hosts take a URL in its place
+OTHER_DATA: Final = re.compile(r"data:(?!image/)", re.IGNORECASE)
 NOT_ASKED: Final[tuple[Any, ...]] = (None, False, [])  # an empty object asks for it, with everything as usual
 PLAIN_PARTS: Final = frozenset(("text", "refusal", "thinking"))
 PLAIN_TOOLS: Final = frozenset(("function", "custom"))
@@ -84,11 +86,12 @@ def _beyond_bytes(where: str, content: list[Any], an_image: int | None) -> Itera
         kind = part.get("type") if isinstance(part, dict) else "text"
         if kind in PLAIN_PARTS:
             continue
-        if kind == "image_url" and an_image is not None:
-            url, detail = part["image_url"]["url"], part["image_url"].get("detail")
+        url = part["image_url"]["url"] if kind == "image_url" else ""
+        if url and an_image is not None and not OTHER_DATA.match(url):
+            detail = part["image_url"].get("detail")
             most = max(an_image, ORIGINAL_DETAIL_TOKENS) if detail == "original" else an_image
             yield most - (len(url) if url.startswith("data:") else 0)
-        elif kind == "input_audio":
+        elif kind == "input_audio" and BASE64.fullmatch(part["input_audio"]["data"]):
             continue  # no vendor takes a token for less than a byte of a recording
         else:
             raise Unbounded(f"{where}.content[{at}]")
