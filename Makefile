@@ -2,6 +2,7 @@
 # make test    every test, with its own set-up of the machine (PYTEST_ARGS="-k front -x")
 # make lint    formatter, linter, types
 # make crash   50 rounds of kill -9 under load (a few of them are in `make test`)
+# make soak    20 crowds of 500 calls on a budget for few, one process and three, kill -9 among them
 # make size    the ledger with ten million rows: start, reports, batches (ARGS="--rows 1000000 --dir /var/tmp/x")
 # make bench   CPU per request beside nginx, on this machine (PEERS=litellm for a side-by-side)
 # make lock    renew both lock files from setup.cfg
@@ -16,7 +17,7 @@ export PYTHON PEERS
 VENV := .venv/bin/python
 ROOMS := rooya.py handlers providers limits store
 
-.PHONY: run test lint crash size bench lock
+.PHONY: run test lint crash soak size bench lock
 
 run:
 	@.ci/venv runtime
@@ -39,6 +40,11 @@ crash:
 	@.ci/machine python
 	@.ci/venv dev
 	@CRASH_ROUNDS=50 exec $(VENV) -m pytest --timeout 600 tests/sdk/test_ledger_crash.py
+
+soak:
+	@.ci/machine python redis-server
+	@.ci/venv dev
+	@SOAK_ROUNDS=20 exec $(VENV) -m pytest tests/sdk/test_shared_limits.py
 
 size:
 	@.ci/machine python
