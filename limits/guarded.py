@@ -145,7 +145,7 @@ class GuardedLimiter:
             if self._attempt is not None and (self.is_up or self._is_switching):
                 await self._until(self._attempt, end)
             elif not self.is_up:
-                await self._decide_alone(claim, ask_alone, end)
+                await self._decide_alone(claim, ask_alone)
                 return
             else:
                 try:
@@ -156,14 +156,12 @@ class GuardedLimiter:
                 except LimiterUnavailable as error:
                     self._fail(str(error))
 
-    async def _decide_alone(
-        self, claim: Claim, ask: Callable[[Claim], Awaitable[None] | None], end: float
-    ) -> None:
+    async def _decide_alone(self, claim: Claim, ask: Callable[[Claim], Awaitable[None] | None]) -> None:
         rules = claim.rules
         if rules.budget_nanodollars is not None and not self._has_money:
             if self._taking_over is None:
                 raise LimiterUnavailable("several processes have lost Redis")
-            await self._until(self._taking_over, end)
+            await self._until(self._taking_over, self._clock() + WAIT_SECONDS)  # of the ledger, not of Redis
             if not self._has_money:
                 raise LimiterUnavailable("budgets cannot be read from the ledger")
         claim.incarnation = self._backing.number()
