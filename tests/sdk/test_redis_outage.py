@@ -100,7 +100,8 @@ def site(directory: Path, processes: int, more: str = "") -> Iterator[Site]:
         redis = stack.enter_context(RedisServer())
         place = Site(vendor, redis, stack.enter_context(FaultProxy(redis)))
         vendor.answers["even"] = answered(TOKENS)
-        limits = f'[server]\nprocesses = {processes}\n[limits]\nip_rpm = 1000000\nredis_url = "{place.proxy.url}"\n'
+        limits = f"[server]\nprocesses = {processes}\n[limits]\nip_rpm = 1000000\n"
+        limits += f'redis_url = "{place.proxy.url}"\n'
         for number in range(processes):
             gateway = Gateway(directory, toml(vendor.base_url, limits + more) + models(vendor))
             gateway.log = directory / f"gateway-{number}.log"
