@@ -63,7 +63,6 @@ from store.syncing import GroupSync
 log = logging.getLogger("rooya")
 
 DEMO: Final = ProviderSpec(name="demo", kind="demo")
-LATER: Final = {"ANTHROPIC_API_KEY": "Anthropic", "GEMINI_API_KEY": "Gemini", "GOOGLE_API_KEY": "Gemini"}
 REDIS_WAIT_SECONDS: Final = 0.25
 GC_THRESHOLDS: Final = (10_000, 20, 50)  # calls make many containers, hardly a cycle
 
@@ -322,9 +321,6 @@ async def announce(gateway: Gateway, settings: Settings, environ: Mapping[str, s
     say(f"Rooya serves {', '.join(gateway.places)}  (data in {settings.server.data_dir})")
     for line in gateway.warnings:
         say(f"warning: {line}")
-    for variable, vendor in LATER.items():
-        if environ.get(variable):
-            say(f"warning: {variable} is set, but this version does not speak {vendor}'s API yet")
     model = gateway.router.models()[0].id if gateway.router.models() else "MODEL"
     if not settings.providers:
         say("No provider is configured, so a demo model answers. Set OPENAI_API_KEY or write rooya.toml.")

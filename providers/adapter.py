@@ -51,6 +51,13 @@ class Codec:
         """A fresh decoder for a stream."""
         raise NotImplementedError
 
+    def divide(self, call: Call) -> list[Call]:
+        """The calls that answer it together, where the vendor has no word for several answers.
+
+        Empty = it goes as it is. Each part has a `first_choice`.
+        """
+        return []
+
 
 class Adapter:
     """One configured provider's dialect. `operations` maps an operation's name to its codec.
@@ -67,6 +74,10 @@ class Adapter:
     def codec(self, operation: str) -> Codec | None:
         """The codec of an operation, None where the vendor does not offer it."""
         raise NotImplementedError
+
+    def codec_for(self, call: Call, target: Target) -> Codec | None:
+        """The codec of a call, where it depends on more than its operation."""
+        return self.codec(call.operation)
 
     def error(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> ProviderError:
         """A non-2xx answer -> the failure it stands for. Header names come in lower case."""

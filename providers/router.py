@@ -242,6 +242,7 @@ class Router:
 
     def _entry(self, spec: TargetSpec, timeouts: Timeouts) -> Entry:
         provider = self._providers[spec.provider]
+        known = self._catalog.find(provider.kind, spec.model)
         targets = tuple(
             Target(
                 provider.name,
@@ -251,6 +252,7 @@ class Router:
                 secret,
                 timeouts,
                 provider.kind,
+                known,
             )
             for secret in provider.secrets
         )

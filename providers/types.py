@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from providers.adapter import Adapter
+    from providers.catalog import CatalogModel
     from providers.pricing import Price
 
 CHAT = "chat"
@@ -96,7 +97,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A chosen destination: one model of one provider with one of its secrets."""
+    """A chosen destination: one model of one provider with one of its secrets.
+
+    known: what the catalogue says of the model, None where it has no such row.
+    """
 
     provider: str
     adapter: Adapter
@@ -105,6 +109,7 @@ class Target:
     secret: str = field(repr=False)
     timeouts: Timeouts = Timeouts()
     kind: str = ""
+    known: CatalogModel | None = None
 
 
 @dataclass(slots=True)
@@ -114,7 +119,8 @@ class Call:
     payload: the parsed body, in which no key occurs twice. body: the bytes as received. verbatim: True
     where no key is written with escapes, so that a field can be found and spliced in the bytes; only
     then may they go up themselves. request_id: the gateway's own; client_request_id: the client's. passing:
-    None, or what says whether the client's address may call: 0 or milliseconds to wait.
+    None, or what says whether the client's address may call: 0 or milliseconds to wait. first_choice: None,
+    or the call is one of the parts that answer a client's call together, and this its first choice's index.
     """
 
     operation: str
@@ -126,6 +132,12 @@ class Call:
     request_id: str
     client_request_id: str = ""
     passing: Awaitable[int] | None = None
+    first_choice: int | None = None
+
+    @property
+    def created(self) -> int:
+        """Unix seconds; request ids begin with twelve hex digits of their millisecond."""
+        return int(self.request_id[:12], 16) // 1000
 
     @property
     def wants_usage(self) -> bool:

@@ -137,6 +137,22 @@ _ROWS: Final = (
         "azure", env=(), header="api-key", scheme="", families=OPENAI_FAMILIES, price_provider="azure"
     ),  # https://learn.microsoft.com/azure/ai-services/openai/reference
     Vendor(
+        "anthropic",  # https://platform.claude.com/docs/en/api/messages
+        "https://api.anthropic.com",
+        ("ANTHROPIC_API_KEY",),
+        header="x-api-key",
+        scheme="",
+        price_provider="anthropic",
+    ),
+    Vendor(
+        "gemini",  # https://ai.google.dev/api/generate-content
+        "https://generativelanguage.googleapis.com",
+        ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        header="x-goog-api-key",
+        scheme="",
+        price_provider="google",
+    ),
+    Vendor(
         "mistral",
         "https://api.mistral.ai/v1",
         ("MISTRAL_API_KEY",),

@@ -12,6 +12,7 @@ from providers.types import CHAT, Call, ProviderSpec, Target, UpstreamRequest, U
 from providers.vendors import ROWS
 
 SECRET = "sk-vendor-0123456789abcdef"
+REQUEST_ID = "019a2b3c4d5e7f00a1b2c3d400000001"
 HELLO = [{"role": "user", "content": "Hello"}]
 FINISH = b'data: {"id":"c1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -28,7 +29,7 @@ def make_call(
         body = json.dumps(fields, separators=(",", ":")).encode()
     payload = json.loads(body)
     is_stream = payload.get("stream") is True
-    return Call(operation, payload["model"], payload, body, is_stream, verbatim, "req-1")
+    return Call(operation, payload["model"], payload, body, is_stream, verbatim, REQUEST_ID)
 
 
 def make_adapter(kind: str = "openai_compatible", base_url: str | None = None) -> Adapter:

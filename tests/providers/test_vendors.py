@@ -43,6 +43,8 @@ HOSTED = {
     "deepinfra": "https://api.deepinfra.com/v1/openai",
     "novita": "https://api.novita.ai/openai/v1",
     "meta": "https://api.meta.ai/v1",
+    "anthropic": "https://api.anthropic.com",
+    "gemini": "https://generativelanguage.googleapis.com",
 }
 
 
@@ -55,7 +57,7 @@ def test_a_vendors_usual_variable_switches_it_on() -> None:
     switches = env_kinds()
     assert switches["OPENAI_API_KEY"] == "openai" and switches["XAI_API_KEY"] == "xai"
     assert set(switches.values()) == set(HOSTED)
-    assert not {"ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"} & set(switches)
+    assert switches["GEMINI_API_KEY"] == switches["GOOGLE_API_KEY"] == "gemini"
 
 
 def test_rows_name_only_repairs_that_there_are() -> None:
