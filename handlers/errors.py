@@ -93,7 +93,7 @@ PROVIDER_FAILURES: Final = {
         502,
         SERVER,
         "upstream_auth_error",
-        "The provider refused the gateway's own credentials or account. The operator has to act.",
+        "Upstream provider rejected the gateway's credentials",
     ),
     vendor.NOT_FOUND: Row(404, INVALID, "model_not_found"),
     vendor.TIMEOUT: Row(504, TIMEOUT, "upstream_timeout"),
@@ -286,7 +286,8 @@ def _(error: ProviderError) -> Answer:
     if error.kind == vendor.TIMEOUT and error.dispatched:
         headers += NO_RETRY
     message = row.message or error.message
-    code = error.code or row.code if error.kind == vendor.INVALID_REQUEST else row.code
+    # Of the operator's own account nothing is told but that it is about that.
+    code = row.code if error.kind == vendor.AUTH else error.code or row.code
     return _render(Row(row.status, row.type, code), message, error.param, headers)
 
 

@@ -45,8 +45,8 @@ def choice(index: int, message: dict[str, Any], finish_reason: str, logprobs: An
     return {"index": index, "message": said, "logprobs": logprobs, "finish_reason": finish_reason}
 
 
-def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    """A function call of a whole answer. arguments: JSON text."""
+def tool_call(call_id: str, name: str, arguments: str = "") -> dict[str, Any]:
+    """A function call. arguments: JSON text."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
@@ -127,15 +127,11 @@ class ChunkWriter:
         """The first chunk of a choice."""
         return self.delta({"role": "assistant", "content": "", "refusal": None}, index)
 
-    def tool_call(
-        self, at: int, call_id: str, name: str, index: int = 0, extra: dict[str, Any] | None = None
-    ) -> bytes:
-        """The first delta of a tool call; its arguments follow."""
-        started: dict[str, Any] = {"index": at, **tool_call(call_id, name, "")}
-        if extra:
-            started["extra_content"] = extra
-        self.text_bytes += len(name)
-        return self.delta({"tool_calls": [started]}, index)
+    def tool_call(self, at: int, call: dict[str, Any], index: int = 0) -> bytes:
+        """The first delta of the choice's tool call number `at`; more of its arguments may follow."""
+        function = call["function"]
+        self.text_bytes += len(function["name"]) + len(function["arguments"])
+        return self.delta({"tool_calls": [{"index": at, **call}]}, index)
 
     def delta(self, fields: dict[str, Any], index: int = 0, logprobs: Any = None) -> bytes:
         """A chunk of any other sort; `fields` are its delta."""

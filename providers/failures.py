@@ -93,7 +93,7 @@ class Failures:
             kind,
             self._cleared(message),
             status=status,
-            code=code,
+            code=code if kind == errors.INVALID_REQUEST else None,  # else the gateway's own words
             param=param,
             retryable=kind not in (errors.INVALID_REQUEST, errors.NOT_FOUND),
         )
