@@ -92,6 +92,17 @@ class Account(Claim):
         self.call = call
         self._measure(call, key.budget_nanodollars is not None)
 
+    def divide(self, parts: list[Call]) -> None:
+        """Reserve for a call that goes to the vendor as several requests, all or none of them."""
+        is_bounded = self.rules.budget_nanodollars is not None
+        most = sum(
+            input_tokens(part, self.terms.an_image) if is_bounded else len(part.body) for part in parts
+        )
+        answers = self._answers * (output_cap(self.call.payload) or self.terms.max_output)
+        self.tokens += most // BYTES_A_TOKEN
+        self._worst = self.terms.worst(most, answers, len(parts))
+        self.worst_nanodollars = self.least_nanodollars = self._worst
+
     def _measure(self, call: Call, is_bounded: bool) -> None:
         """What is to be reserved: the worst case in money, what may be expected in tokens. Raises Unbounded.
 
@@ -189,7 +200,9 @@ class Account(Claim):
         seen = self._accounts.estimator.output_tokens(self.terms.family, self.text_bytes)
         if seen <= usage.output_tokens:
             return usage
-        return replace(usage, output_tokens=seen, source="estimated")
+        is_summed = usage.requests > 1  # then the cost is ours, of what the parts had told
+        cost_nanodollars = None if is_summed else usage.cost_nanodollars
+        return replace(usage, output_tokens=seen, source="estimated", cost_nanodollars=cost_nanodollars)
 
     def _compared(self, usage: Usage | None, body: bytes) -> Usage:
         """An estimate where nothing is reported; else the text teaches what a token is."""
@@ -366,7 +379,9 @@ def details(usage: Usage, record: LedgerRecord) -> str:
     found: dict[str, object] = {}
     if usage.variant:
         found["variant"] = usage.variant[:MAX_VARIANT].encode("ascii", "replace").decode()
-    if usage.cost_nanodollars is not None:
+    if usage.requests > 1:
+        found["requests"] = usage.requests
+    elif usage.cost_nanodollars is not None:
         found["cost_by"] = "provider"
     if usage.is_unclear:
         found["is_reasoning_unclear"] = True

@@ -7,12 +7,15 @@ has reached the client and only for failures that say so; past the deadline noth
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+
+import ujson
 
 from handlers.accounting import Account, Accounts
 from handlers.answering import LocalStream, Stream
 from handlers.errors import Refused
+from handlers.parts import JoinedStream, Parts
 from providers.adapter import Codec
 from providers.errors import OperationNotOffered, ProviderError
 from providers.router import Router
@@ -87,11 +90,14 @@ class Relay:
         targets = self._router.targets(call.model, call.operation)
         deadline = self._clock() + seconds
         at = 0
+        is_amended = False
         for number in range(self._patience.retries + 1):
             try:
                 return await attempt(call, key, targets[at], number, deadline)
             except ProviderError as failure:
-                if not failure.is_learned:
+                if failure.amend is not None and not is_amended:
+                    call, is_amended = amended(call, failure.amend), True
+                elif not failure.is_learned:
                     at += 1
                     if not failure.retryable:
                         raise
@@ -110,6 +116,8 @@ class Relay:
         account = accounts.prepare(call, key, target, number)
         if account is None:
             account = await accounts.learn(call, key, target, number)
+        if calls := codec.divide(account.call):
+            return await self._fetch_parts(account, Parts(account.call, calls, target, codec), deadline)
         request = codec.encode(account.call, target)
         waiting = accounts.begin(account)
         if waiting is not None:
@@ -137,6 +145,37 @@ class Relay:
             await accounts.sync()
         return Answered(reply, account, request.dropped)
 
+    async def _fetch_parts(self, account: Account, parts: Parts, deadline: float) -> Answered:
+        await self._begin_parts(account, parts)
+        try:
+            reply = await parts.fetch(self._transport, deadline, account)
+            account.settle(parts.usage(account), reply.body)
+        except ProviderError as failure:
+            account.fail(failure)
+            raise
+        except BaseException:
+            account.abandon(is_sent=parts.is_sent)
+            raise
+        if account.sync is not None:
+            await account.sync()
+        return Answered(reply, account, parts.dropped)
+
+    async def _open_parts(self, account: Account, parts: Parts, deadline: float) -> Stream:
+        await self._begin_parts(account, parts)
+        stream = JoinedStream(account, parts, self._transport, deadline)
+        try:
+            await stream.begin()
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    async def _begin_parts(self, account: Account, parts: Parts) -> None:
+        account.divide(parts.calls)
+        waiting = self._accounts.begin(account)
+        if waiting is not None:
+            await waiting
+
     async def _answer_locally(self, call: Call, key: ApiKey, target: Target, number: int) -> Answered:
         account = await self._begun(call, key, target, number)
         try:
@@ -158,6 +197,8 @@ class Relay:
         account = accounts.prepare(call, key, target, number)
         if account is None:
             account = await accounts.learn(call, key, target, number)
+        if calls := codec.divide(account.call):
+            return await self._open_parts(account, Parts(account.call, calls, target, codec), deadline)
         request = codec.encode(account.call, target)
         waiting = accounts.begin(account)
         if waiting is not None:
@@ -210,7 +251,14 @@ class Relay:
 
     @staticmethod
     def _codec(call: Call, target: Target) -> Codec:
-        codec = target.adapter.codec(call.operation)
+        codec = target.adapter.codec_for(call, target)
         if codec is None:
             raise OperationNotOffered(call.model, call.operation)
         return codec
+
+
+def amended(call: Call, amend: Callable[[dict[str, Any]], dict[str, Any]]) -> Call:
+    """The same call in other words, which its vendor may take."""
+    payload = amend(call.payload)
+    body = ujson.dumps(payload, ensure_ascii=False, escape_forward_slashes=False)
+    return replace(call, payload=payload, body=body.encode("utf-8", "replace"), verbatim=True)

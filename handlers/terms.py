@@ -51,10 +51,11 @@ class Terms:
             (start, _dearest_input(rates), _dearest_output(rates)) for start, rates in steps if start
         ]
 
-    def worst(self, input_tokens: int, output_tokens: int) -> int:
+    def worst(self, input_tokens: int, output_tokens: int, requests: int = 1) -> int:
         """Nano-dollars that so many tokens may cost at the very most, by the dearest rates they can reach."""
         input_rate, output_rate = self._rates(input_tokens) if self._steps else (self._input, self._output)
-        return -(-(input_tokens * input_rate + output_tokens * output_rate) // MILLION) + self._fee
+        tokens = -(-(input_tokens * input_rate + output_tokens * output_rate) // MILLION)
+        return tokens + requests - 1 + self._fee * requests  # each of them is rounded up
 
     def affordable(self, input_tokens: int, nanodollars: int) -> int:
         """Output tokens that so much money pays for, whatever the input turns out to cost."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
+from providers import answers
+from providers.answers import ChunkWriter
 from providers.errors import ProviderError
 from providers.pricing import Price
-from providers.types import Call, Chunk, Reply, Target, UpstreamRequest
+from providers.types import Call, Chunk, Reply, Target, UpstreamRequest, Usage
 
 
 class Decoder:
@@ -57,6 +59,14 @@ class Codec:
         Empty = it goes as it is. Each part has a `first_choice`.
         """
         return []
+
+    def joined(self, call: Call, parts: list[Call], replies: list[Reply]) -> Reply:
+        """The answer that the replies to the parts of a divided call make together."""
+        return answers.joined(parts, replies)
+
+    def ending(self, call: Call, used: Usage | None) -> bytes:
+        """What closes the stream of a divided call, after the streams of all its parts."""
+        return ChunkWriter(call).end(None if used is None else answers.reported(used))
 
 
 class Adapter:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import ujson
 
-from providers.types import Call, Usage
+from providers.types import Call, Reply, Usage
 
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -78,6 +78,36 @@ def reported(used: Usage, *, has_cache: bool = False) -> dict[str, Any]:
     if made:
         fields["completion_tokens_details"] = made
     return fields
+
+
+def joined(parts: list[Call], replies: list[Reply]) -> Reply:
+    """The replies to the parts of one call as one: choices (or embeddings) in their order, usage added up."""
+    whole: dict[str, Any] = {}
+    items: list[dict[str, Any]] = []
+    name = "choices"
+    for part, reply in zip(parts, replies, strict=True):
+        answer = ujson.loads(reply.body)
+        name = "data" if "data" in answer else "choices"
+        first = part.first_choice or 0
+        items += ({**item, "index": first + item["index"]} for item in answer[name])
+        usage = _added(whole.get("usage"), answer.get("usage"))
+        whole = {**answer, **whole, "usage": usage}
+    whole[name] = sorted(items, key=_index)
+    return Reply(dump(whole))
+
+
+def _index(item: dict[str, Any]) -> int:
+    index: int = item["index"]
+    return index
+
+
+def _added(one: Any, other: Any) -> Any:
+    """Two usage objects as one: numbers are added, at every depth."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {name: _added(one.get(name), other.get(name)) for name in {**one, **other}}
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one + other
+    return other if one is None else one
 
 
 class ChunkWriter:

@@ -16,6 +16,7 @@ import ujson
 
 from providers import usage
 from providers.adapter import Adapter, Codec
+from providers.completions import CompletionsByChat
 from providers.errors import ProviderError
 from providers.failures import MAX_ERROR_BODY_BYTES, Failures
 from providers.passthrough import PassThrough
@@ -205,14 +206,22 @@ class OpenAIAdapter(Adapter):
         self.vendor = vendor
         self.failures = Failures(spec.secrets, vendor.statuses)
         self.asks_for_usage = vendor.include_usage
-        self._codecs = {
+        self._codecs: dict[str, Codec] = {
             name: codec(self) for name, codec in self.operations.items() if name in vendor.operations
         }
+        self._by_chat = CompletionsByChat(self._codecs[CHAT])
         for secret in spec.secrets or ("",):
             self.endpoint(join(spec.base_url or vendor.base_url or "", "/"), secret)
 
-    def codec(self, operation: str) -> OpenAICodec | None:
+    def codec(self, operation: str) -> Codec | None:
+        if operation == COMPLETIONS:
+            return self._codecs.get(operation, self._by_chat)
         return self._codecs.get(operation)
+
+    def codec_for(self, call: Call, target: Target) -> Codec | None:
+        if call.operation == COMPLETIONS and not self.vendor.completes(target.model):
+            return self._by_chat
+        return self.codec(call.operation)
 
     def endpoint(self, url: str, secret: str) -> Endpoint:
         """Where a POST goes, with the secret in its head. Raises ValueError."""

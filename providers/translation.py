@@ -15,11 +15,12 @@ import ujson
 from providers import errors, sse
 from providers.adapter import Adapter, Codec, Decoder
 from providers.answers import ChunkWriter
+from providers.completions import CompletionsByChat
 from providers.errors import ProviderError
 from providers.failures import Failures
 from providers.openai import join
 from providers.sse import EventTooLarge, Splitter
-from providers.types import Call, Chunk, Endpoint, ProviderSpec, Reply, Target, Usage
+from providers.types import CHAT, COMPLETIONS, Call, Chunk, Endpoint, ProviderSpec, Reply, Target, Usage
 from providers.vendors import Vendor
 
 MAX_REMEMBERED = 1024  # endpoints; forgotten all at once, as more than that is no plan
@@ -33,7 +34,8 @@ class TranslatingAdapter(Adapter):
     def __init__(self, spec: ProviderSpec, vendor: Vendor) -> None:
         self.vendor = vendor
         self.failures = self.make_failures(spec)
-        self._codecs = {name: codec(self) for name, codec in self.operations.items()}
+        codecs = {name: codec(self) for name, codec in self.operations.items()}
+        self._codecs: dict[str, Codec] = {**codecs, COMPLETIONS: CompletionsByChat(codecs[CHAT])}
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
         for secret in spec.secrets or ("",):
             self.endpoint(join(spec.base_url or vendor.base_url or "", "/"), secret)
@@ -46,7 +48,7 @@ class TranslatingAdapter(Adapter):
         """What the vendor wants in every head, beside the secret."""
         return ()
 
-    def codec(self, operation: str) -> TranslatingCodec | None:
+    def codec(self, operation: str) -> Codec | None:
         return self._codecs.get(operation)
 
     def endpoint(self, url: str, secret: str) -> Endpoint:

@@ -7,8 +7,8 @@ a frozen dataclass costs an `object.__setattr__` per field, which is measurable 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Usage:
     cached_audio_tokens, which are part of cached_tokens too. source: "reported" by the vendor or "estimated".
     variant: what the vendor says changes the price, such as "service_tier=flex"; empty if nothing does.
     cost_nanodollars: what the vendor says it charges, None where it does not say. is_unclear: the sums
-    do not tell whether reasoning is part of the output.
+    do not tell whether reasoning is part of the output. requests: to the vendor, of a call in several parts.
     """
 
     input_tokens: int = 0
@@ -191,6 +191,16 @@ class Usage:
     variant: str = ""
     cost_nanodollars: int | None = None
     is_unclear: bool = False
+    requests: int = 1
+
+    def plus(self, other: Usage) -> Usage:
+        """Of two requests together. The cost is left out: prices depend on the size of each."""
+        return Usage(
+            **{name: getattr(self, name) + getattr(other, name) for name in COUNTS},
+            source=self.source if self.source == other.source else "estimated",
+            variant=self.variant or other.variant,
+            is_unclear=self.is_unclear or other.is_unclear,
+        )
 
     @property
     def has_rare_parts(self) -> bool:
@@ -204,6 +214,9 @@ class Usage:
             or self.image_input_tokens
             or self.image_output_tokens
         )
+
+
+COUNTS: Final = tuple(each.name for each in fields(Usage) if each.type == "int")  # of tokens
 
 
 class Reply:

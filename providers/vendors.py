@@ -35,7 +35,8 @@ class Vendor:
     base_url: None = the operator must give it. env: variables that switch it on. header and scheme: how the
     secret is sent. include_usage: takes stream_options.include_usage. families: model patterns with quirks of
     their own in place of `quirks`, the first match counts; both are for chat. statuses: numbers of its own.
-    price_provider: its id in genai-prices, empty if it is not there.
+    price_provider: its id in genai-prices, empty if it is not there. completing: the only models with legacy
+    completions, None = all of them; the others complete by way of their chat.
     """
 
     name: str
@@ -52,6 +53,11 @@ class Vendor:
     statuses: Mapping[int, str] = field(default_factory=dict)
     reasoning_is_beside: bool = False
     price_provider: str = ""
+    completing: re.Pattern[str] | None = None
+
+    def completes(self, model: str) -> bool:
+        """Has it legacy completions for one of its models?"""
+        return self.completing is None or self.completing.match(model) is not None
 
     def quirks_of(self, model: str) -> Quirks:
         """The quirks of one of its models."""
@@ -94,6 +100,9 @@ OPENAI_FAMILIES: Final = (
     ),
 )
 
+# https://platform.openai.com/docs/api-reference/completions
+OPENAI_COMPLETING: Final = re.compile(r"(?:ft:)?(?:gpt-3\.5-turbo-instruct|davinci|babbage|curie|ada)")
+
 # https://docs.x.ai/docs/guides/reasoning: reasoning models refuse penalties and stop.
 XAI_FAMILIES: Final = (
     (re.compile(r".*non-reasoning"), Quirks(system_role=True, lax_tools=True)),
@@ -132,6 +141,7 @@ _ROWS: Final = (
         ("OPENAI_API_KEY",),
         families=OPENAI_FAMILIES,
         price_provider="openai",
+        completing=OPENAI_COMPLETING,
     ),
     Vendor(
         "azure", env=(), header="api-key", scheme="", families=OPENAI_FAMILIES, price_provider="azure"

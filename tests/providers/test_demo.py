@@ -15,7 +15,7 @@ from providers.demo import DemoAdapter
 from providers.errors import Unsupported
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, ProviderSpec, Usage
 from providers.vendors import ROWS
-from tests.providers.calling import make_call
+from tests.providers.calling import REQUEST_ID, make_call
 
 TOOLS = [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "g"}}]
 
@@ -60,7 +60,7 @@ def test_it_says_what_it_is_and_what_it_heard() -> None:
     )
     assert answered["choices"][0]["finish_reason"] == "stop"
     assert {name: answered[name] for name in ("id", "object", "created", "model")} == {
-        "id": "chatcmpl-req-1",
+        "id": "chatcmpl-" + REQUEST_ID,
         "object": "chat.completion",
         "created": 1700000000,
         "model": "demo-echo",
@@ -125,13 +125,13 @@ def test_it_stops_where_it_is_told_to() -> None:
 )
 def test_a_forced_call_is_made(choice: Any, name: str) -> None:
     made = answer(tools=TOOLS, tool_choice=choice)["choices"][0]
-    call = {"id": "call_req-1", "type": "function", "function": {"name": name, "arguments": "{}"}}
+    call = {"id": "call_" + REQUEST_ID, "type": "function", "function": {"name": name, "arguments": "{}"}}
     assert made["message"]["tool_calls"] == [call] and made["message"]["content"] is None
     assert made["finish_reason"] == "tool_calls"
     chunks, _ = stream(tools=TOOLS, tool_choice=choice)
     pieces = [piece for chunk in chunks for piece in chunk["choices"][0]["delta"].get("tool_calls", ())]
     assert "".join(piece["function"]["arguments"] for piece in pieces) == "{}"
-    assert pieces[0]["id"] == "call_req-1" and pieces[0]["function"]["name"] == name
+    assert pieces[0]["id"] == "call_" + REQUEST_ID and pieces[0]["function"]["name"] == name
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_json_is_json(kind: str) -> None:
 
 def test_legacy_completions() -> None:
     answered = answer(COMPLETIONS, prompt=["a", "b"], n=2)
-    assert answered["object"] == "text_completion" and answered["id"] == "cmpl-req-1"
+    assert answered["object"] == "text_completion" and answered["id"] == "cmpl-" + REQUEST_ID
     assert [choice["index"] for choice in answered["choices"]] == [0, 1, 2, 3]
     chunks, _ = stream(COMPLETIONS, prompt="a")
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks).endswith("You said: a")

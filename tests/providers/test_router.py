@@ -17,6 +17,7 @@ from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, ModelSpec, ProviderSp
 DEMO = ProviderSpec("demo", "demo")
 OPENAI = ProviderSpec("openai", "openai", None, ("sk-aaaaaaaa",))
 MISTRAL = ProviderSpec("mistral", "mistral", None, ("mi-aaaaaaaa",))
+PERPLEXITY = ProviderSpec("perplexity", "perplexity", None, ("pp-aaaaaaaa",))
 LOCAL = ProviderSpec("local", "ollama")
 AUTUMN = date(2026, 11, 23)
 
@@ -88,18 +89,18 @@ def test_the_demo_serves_its_one_model() -> None:
 
 
 def test_an_operation_that_is_not_offered() -> None:
-    router = route(MISTRAL, DEMO)
+    router = route(PERPLEXITY, DEMO)
     with pytest.raises(OperationNotOffered):
-        router.targets("mistral-large-latest", COMPLETIONS)
-    assert router.targets("mistral-embed", EMBEDDINGS)
+        router.targets("sonar", EMBEDDINGS)
+    assert router.targets("sonar", COMPLETIONS)
     assert router.targets("demo-echo", EMBEDDINGS)
 
 
 def test_targets_that_do_not_offer_it_are_passed_over() -> None:
-    model = alias(TargetSpec("mistral", "m"), TargetSpec("openai", "o", priority=2))
-    router = route(OPENAI, MISTRAL, models=[model])
-    assert names(router, "alias", COMPLETIONS) == ["openai:o"]
-    assert names(router, "alias") == ["mistral:m", "openai:o"]
+    model = alias(TargetSpec("perplexity", "m"), TargetSpec("openai", "o", priority=2))
+    router = route(OPENAI, PERPLEXITY, models=[model])
+    assert names(router, "alias", EMBEDDINGS) == ["openai:o"]
+    assert names(router, "alias") == ["perplexity:m", "openai:o"]
 
 
 # Order

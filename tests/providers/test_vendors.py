@@ -28,6 +28,7 @@ from tests.providers.calling import (
     stream_call,
 )
 
+SPEAKING_OPENAI = kinds() - {"demo", "anthropic", "gemini"}
 HOSTED = {
     "openai": "https://api.openai.com/v1",
     "mistral": "https://api.mistral.ai/v1",
@@ -79,7 +80,7 @@ def test_usage_of_a_stream_is_asked_for_where_the_vendor_takes_it(kind: str) -> 
     assert ("stream_options" in sent(kind, asking_call())) == ROWS[kind].include_usage
 
 
-@pytest.mark.parametrize("kind", sorted(kinds() - {"demo"}))
+@pytest.mark.parametrize("kind", sorted(SPEAKING_OPENAI))
 def test_an_ordinary_stream_is_relayed_byte_for_byte(kind: str) -> None:
     delta = b'{"role":"assistant","content":"a"}'
     role = b'data: {"id":"c1","choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n' % delta
@@ -87,7 +88,7 @@ def test_an_ordinary_stream_is_relayed_byte_for_byte(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", sorted(kinds() - {"demo", "openai", "azure", "openrouter", "openai_compatible"})
+    "kind", sorted(SPEAKING_OPENAI - {"openai", "azure", "openrouter", "openai_compatible"})
 )
 def test_the_developers_words_are_the_systems(kind: str) -> None:
     messages = [{"role": "developer", "content": "d"}, *HELLO]
@@ -308,8 +309,8 @@ def test_perplexity_has_no_tools() -> None:
     [
         ("openai", {CHAT, COMPLETIONS, EMBEDDINGS}),
         ("openai_compatible", {CHAT, COMPLETIONS, EMBEDDINGS}),
-        ("mistral", {CHAT, EMBEDDINGS}),
-        ("perplexity", {CHAT}),
+        ("mistral", {CHAT, COMPLETIONS, EMBEDDINGS}),
+        ("perplexity", {CHAT, COMPLETIONS}),
         ("cerebras", {CHAT, COMPLETIONS}),
     ],
 )
