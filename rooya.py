@@ -43,6 +43,7 @@ from limits.shared import SharedLimiter
 from limits.types import Limiter
 from providers import price_edition, pricing, vendors
 from providers.estimate import Estimator
+from providers.health import Health
 from providers.price_list import PriceList
 from providers.router import Router
 from providers.transport import Transport
@@ -82,7 +83,8 @@ class Gateway:
     async def start(self) -> None:
         """Open everything and listen. Raises what `commands.REFUSALS` names, and OSError."""
         settings = self._settings
-        self.router = build_router(settings)
+        self._health = Health()
+        self.router = build_router(settings, self._health)
         closing = self._closing
         database = await Database.open(settings.server.data_dir / "rooya.db")
         closing.push_async_callback(database.close)
@@ -207,6 +209,7 @@ class Gateway:
                 router=self.router,
                 transport=self._transport,
                 accounts=accounts,
+                health=self._health,
                 patience=patience,
                 clock=clock,
             ),
@@ -260,12 +263,12 @@ class Gateway:
             log.warning("calls were still running at the end of the drain and have been cut")
 
 
-def build_router(settings: Settings) -> Router:
+def build_router(settings: Settings, health: Health | None = None) -> Router:
     """The settings' providers and models as the providers' room knows them."""
     timeouts = Timeouts(settings.timeouts.connect_s, settings.timeouts.first_byte_s, settings.timeouts.idle_s)
     providers = [ProviderSpec(p.name, p.kind, p.base_url, p.api_keys) for p in settings.providers]
     models = [model_spec(entry, timeouts) for entry in settings.models]
-    return Router.from_specs(providers or [DEMO], models, timeouts)
+    return Router.from_specs(providers or [DEMO], models, timeouts, health=health)
 
 
 def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:
