@@ -26,12 +26,14 @@ from handlers import commands
 from handlers.accounting import Accounts, Bookkeeping
 from handlers.client_address import ClientAddresses
 from handlers.gate import Addresses, Gate
+from handlers.health_keeping import HealthKeeper
 from handlers.inference import Authenticator, Inference
 from handlers.limit_keeping import CorrectionWatch, Ledger, RedisBacking, forget_idle
 from handlers.price_keeping import PriceKeeper
 from handlers.relay import Patience, Relay
 from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
+from handlers.routing import build_router
 from handlers.server import Bounds, Server, inherited_sockets
 from handlers.terms import TermsBook
 from limits import rebuild
@@ -41,13 +43,11 @@ from limits.guarded import GuardedLimiter
 from limits.link import link_from_url
 from limits.shared import SharedLimiter
 from limits.types import Limiter
-from providers import price_edition, pricing, vendors
+from providers import price_edition, vendors
 from providers.estimate import Estimator
 from providers.health import Health
 from providers.price_list import PriceList
-from providers.router import Router
 from providers.transport import Transport
-from providers.types import ModelSpec, ProviderSpec, TargetSpec, Timeouts
 from store.database import Database
 from store.incarnation import Incarnation
 from store.keyring import Keyring
@@ -56,14 +56,14 @@ from store.mover import Books, Mover
 from store.past import PastReader
 from store.prices import Prices
 from store.recovery import Tell
+from store.rests import Rests
 from store.retention import Keep
 from store.secret import cookie_secret
-from store.settings import ModelEntry, Settings
+from store.settings import Settings
 from store.syncing import GroupSync
 
 log = logging.getLogger("rooya")
 
-DEMO: Final = ProviderSpec(name="demo", kind="demo")
 REDIS_WAIT_SECONDS: Final = 0.25
 GC_THRESHOLDS: Final = (10_000, 20, 50)  # calls make many containers, hardly a cycle
 
@@ -88,6 +88,7 @@ class Gateway:
         closing = self._closing
         database = await Database.open(settings.server.data_dir / "rooya.db")
         closing.push_async_callback(database.close)
+        await self._keep_health(database)
         cookie_secret(settings.server.data_dir)
         self.keys = ApiKeys(database, settings.limits.tiers)
         redis = redis_client(settings.limits.redis_url)
@@ -109,6 +110,17 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+
+    async def _keep_health(self, database: Database) -> None:
+        clock = asyncio.get_running_loop().time
+        keeper = HealthKeeper(
+            health=self._health,
+            rests=Rests(database),
+            clock=clock,
+            unix_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        self._closing.push_async_callback(keeper.close)
+        await keeper.start()
 
     async def _keep_books(self) -> Mover:
         """The journal; what died calls had reserved in Redis is made good by filling it anew."""
@@ -261,35 +273,6 @@ class Gateway:
         """Let what runs finish, streams up to their own bound."""
         if not await self._server.drain(self._settings.timeouts.stream_s):
             log.warning("calls were still running at the end of the drain and have been cut")
-
-
-def build_router(settings: Settings, health: Health | None = None) -> Router:
-    """The settings' providers and models as the providers' room knows them."""
-    timeouts = Timeouts(settings.timeouts.connect_s, settings.timeouts.first_byte_s, settings.timeouts.idle_s)
-    providers = [ProviderSpec(p.name, p.kind, p.base_url, p.api_keys) for p in settings.providers]
-    models = [model_spec(entry, timeouts) for entry in settings.models]
-    return Router.from_specs(providers or [DEMO], models, timeouts, health=health)
-
-
-def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:
-    """A `[[models]]` entry, its own time-outs over the general ones."""
-    targets = tuple(TargetSpec(t.provider, t.model, t.weight, t.priority) for t in entry.targets)
-    own = Timeouts(
-        timeouts.connect_s if entry.connect_s is None else entry.connect_s,
-        timeouts.first_byte_s if entry.first_byte_s is None else entry.first_byte_s,
-        timeouts.idle_s if entry.idle_s is None else entry.idle_s,
-    )
-    price = None if entry.price is None else pricing.from_usd(entry.price)
-    return ModelSpec(
-        entry.id,
-        targets,
-        max_output_tokens=entry.max_output_tokens,
-        max_image_tokens=entry.max_image_tokens,
-        price=price,
-        request_s=entry.request_s,
-        stream_s=entry.stream_s,
-        timeouts=own,
-    )
 
 
 def books(settings: Settings) -> Books:
