@@ -291,10 +291,12 @@ class Relay:
 def pause_seconds(failure: ProviderError, attempts: int) -> float | None:
     """How long to wait before the same target is asked again, None where that cannot help.
 
-    A vendor that names a longer time than a client should wait here has its word passed on instead.
+    A vendor that names a longer time than a client should wait here has its word passed on instead. Where our
+    own bound is reached (no status), waiting calls would only make it worse.
     """
     wish = failure.retry_after_seconds
-    if failure.kind == errors.AUTH or (wish is not None and wish > LONGEST_PAUSE_SECONDS):
+    is_ours = failure.kind == errors.OVERLOADED and failure.status is None
+    if failure.kind == errors.AUTH or is_ours or (wish is not None and wish > LONGEST_PAUSE_SECONDS):
         return None
     pause: float = FIRST_PAUSE_SECONDS * 2 ** (attempts - 1) * random.uniform(0.5, 1)
     return max(pause, wish or 0)
