@@ -24,14 +24,17 @@ from redis.asyncio import Redis
 
 from handlers import commands
 from handlers.accounting import Accounts, Bookkeeping
+from handlers.catalog_keeping import CatalogKeeper, CatalogSync
 from handlers.client_address import ClientAddresses
 from handlers.gate import Addresses, Gate
 from handlers.inference import Authenticator, Inference
 from handlers.limit_keeping import CorrectionWatch, Ledger, RedisBacking, forget_idle
+from handlers.model_pages import ListHealth, ModelPages
 from handlers.price_keeping import PriceKeeper
 from handlers.relay import Patience, Relay
 from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
+from handlers.routing import build_router
 from handlers.server import Bounds, Server, inherited_sockets
 from handlers.terms import TermsBook
 from limits import rebuild
@@ -41,12 +44,12 @@ from limits.guarded import GuardedLimiter
 from limits.link import link_from_url
 from limits.shared import SharedLimiter
 from limits.types import Limiter
-from providers import price_edition, pricing, vendors
+from providers import price_edition, vendors
 from providers.estimate import Estimator
+from providers.model_fetch import ListReader
 from providers.price_list import PriceList
-from providers.router import Router
 from providers.transport import Transport
-from providers.types import ModelSpec, ProviderSpec, TargetSpec, Timeouts
+from store.catalog import CatalogLists
 from store.database import Database
 from store.incarnation import Incarnation
 from store.keyring import Keyring
@@ -57,12 +60,11 @@ from store.prices import Prices
 from store.recovery import Tell
 from store.retention import Keep
 from store.secret import cookie_secret
-from store.settings import ModelEntry, Settings
+from store.settings import Settings
 from store.syncing import GroupSync
 
 log = logging.getLogger("rooya")
 
-DEMO: Final = ProviderSpec(name="demo", kind="demo")
 REDIS_WAIT_SECONDS: Final = 0.25
 GC_THRESHOLDS: Final = (10_000, 20, 50)  # calls make many containers, hardly a cycle
 
@@ -173,10 +175,11 @@ class Gateway:
             price_list=price_list,
             terms=terms,
             edition=partial(price_edition.current, settings.server.data_dir),
-            wanted=self.router.served(),
+            wanted=self.router.served,
         )
         self._closing.push_async_callback(keeper.close)
         await keeper.start()
+        await self._keep_catalog(CatalogLists(database), keeper)
         journal = self._mover.journal
         is_always_synced = settings.ledger.journal_sync == "always"
         sync = GroupSync(journal).wait if is_always_synced else None
@@ -187,6 +190,20 @@ class Gateway:
             estimator=estimator,
             clock=time.time,
         )
+
+    async def _keep_catalog(self, lists: CatalogLists, prices: PriceKeeper) -> None:
+        """What can be asked for, and how it does."""
+        keeper = CatalogKeeper(
+            lists=lists,
+            sync=CatalogSync(lists=lists, reader=ListReader(self._transport), clock=time.time),
+            router=self.router,
+            changed=prices.look_again,
+            clock=time.time,
+        )
+        self._closing.push_async_callback(keeper.close)
+        await keeper.start()
+        health = [ListHealth(lambda: self.router.lists, time.time)]
+        self._pages = ModelPages(router=self.router, health=health, clock=time.monotonic)
 
     def _build_server(self, accounts: Accounts, limiter: Limiter) -> Server:
         settings = self._settings
@@ -216,7 +233,7 @@ class Gateway:
             inference=inference,
             gate=gate,
             authenticator=authenticator,
-            router=self.router,
+            pages=self._pages,
             is_catalog_public=settings.server.public_catalog,
             state=self.state,
             uptime_seconds=lambda: time.monotonic() - self._started_at,
@@ -260,35 +277,6 @@ class Gateway:
             log.warning("calls were still running at the end of the drain and have been cut")
 
 
-def build_router(settings: Settings) -> Router:
-    """The settings' providers and models as the providers' room knows them."""
-    timeouts = Timeouts(settings.timeouts.connect_s, settings.timeouts.first_byte_s, settings.timeouts.idle_s)
-    providers = [ProviderSpec(p.name, p.kind, p.base_url, p.api_keys) for p in settings.providers]
-    models = [model_spec(entry, timeouts) for entry in settings.models]
-    return Router.from_specs(providers or [DEMO], models, timeouts)
-
-
-def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:
-    """A `[[models]]` entry, its own time-outs over the general ones."""
-    targets = tuple(TargetSpec(t.provider, t.model, t.weight, t.priority) for t in entry.targets)
-    own = Timeouts(
-        timeouts.connect_s if entry.connect_s is None else entry.connect_s,
-        timeouts.first_byte_s if entry.first_byte_s is None else entry.first_byte_s,
-        timeouts.idle_s if entry.idle_s is None else entry.idle_s,
-    )
-    price = None if entry.price is None else pricing.from_usd(entry.price)
-    return ModelSpec(
-        entry.id,
-        targets,
-        max_output_tokens=entry.max_output_tokens,
-        max_image_tokens=entry.max_image_tokens,
-        price=price,
-        request_s=entry.request_s,
-        stream_s=entry.stream_s,
-        timeouts=own,
-    )
-
-
 def books(settings: Settings) -> Books:
     """Where and how this process keeps its books."""
     keep = Keep(settings.ledger.retention_days, settings.ledger.retention_bytes)
@@ -321,7 +309,7 @@ async def announce(gateway: Gateway, settings: Settings, environ: Mapping[str, s
     say(f"Rooya serves {', '.join(gateway.places)}  (data in {settings.server.data_dir})")
     for line in gateway.warnings:
         say(f"warning: {line}")
-    model = gateway.router.models()[0].id if gateway.router.models() else "MODEL"
+    model = next(iter(gateway.router.models()), "MODEL")
     if not settings.providers:
         say("No provider is configured, so a demo model answers. Set OPENAI_API_KEY or write rooya.toml.")
     if not await gateway.keys.list():

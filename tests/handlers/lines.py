@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from handlers import commands
+from handlers.routing import build_router
 from providers import vendors
-from rooya import build_router
 
 
 class Line:
