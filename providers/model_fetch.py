@@ -11,6 +11,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -101,12 +102,13 @@ class ListReader:
         return body
 
 
-class _Asking(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Asking:
     """One list, asked for with one of the provider's secrets."""
 
     provider: ProviderSpec
     dialect: Dialect
-    secret: str
+    secret: str = field(repr=False)
     failures: Failures
 
     def endpoint(self, cursor: str) -> Endpoint:

@@ -72,7 +72,9 @@ def page(kind: str, body: bytes) -> Page:
     is_bare = isinstance(content, list)
     if not is_bare and not (isinstance(content, dict) and dialect.rows in content):
         raise ValueError("the answer holds no list of models")
-    rows = content if is_bare else content[dialect.rows] or []  # Ollama says null where it has none
+    rows = content if is_bare else content[dialect.rows]
+    if rows is None:  # so says Ollama that it has none
+        rows = []
     if not isinstance(rows, list):
         raise ValueError("the answer's list of models is none")
     found: dict[str, ListedModel] = {}
