@@ -24,11 +24,13 @@ from redis.asyncio import Redis
 
 from handlers import commands
 from handlers.accounting import Accounts, Bookkeeping
+from handlers.catalog_keeping import CatalogKeeper, CatalogSync
 from handlers.client_address import ClientAddresses
 from handlers.gate import Addresses, Gate
 from handlers.health_keeping import HealthKeeper
 from handlers.inference import Authenticator, Inference
 from handlers.limit_keeping import CorrectionWatch, Ledger, RedisBacking, forget_idle
+from handlers.model_pages import ListHealth, ModelPages, Source, TrafficHealth
 from handlers.price_keeping import PriceKeeper
 from handlers.relay import Patience, Relay
 from handlers.request_id import RequestIds
@@ -46,8 +48,10 @@ from limits.types import Limiter
 from providers import price_edition, vendors
 from providers.estimate import Estimator
 from providers.health import Health
+from providers.model_fetch import ListReader
 from providers.price_list import PriceList
 from providers.transport import Transport
+from store.catalog import CatalogLists
 from store.database import Database
 from store.incarnation import Incarnation
 from store.keyring import Keyring
@@ -187,10 +191,11 @@ class Gateway:
             price_list=price_list,
             terms=terms,
             edition=partial(price_edition.current, settings.server.data_dir),
-            wanted=self.router.served(),
+            wanted=self.router.served,
         )
         self._closing.push_async_callback(keeper.close)
         await keeper.start()
+        await self._keep_catalog(CatalogLists(database), keeper)
         journal = self._mover.journal
         is_always_synced = settings.ledger.journal_sync == "always"
         sync = GroupSync(journal).wait if is_always_synced else None
@@ -201,6 +206,23 @@ class Gateway:
             estimator=estimator,
             clock=time.time,
         )
+
+    async def _keep_catalog(self, lists: CatalogLists, prices: PriceKeeper) -> None:
+        """What can be asked for, and how it does."""
+        keeper = CatalogKeeper(
+            lists=lists,
+            sync=CatalogSync(lists=lists, reader=ListReader(self._transport), clock=time.time),
+            router=self.router,
+            changed=prices.look_again,
+            clock=time.time,
+        )
+        self._closing.push_async_callback(keeper.close)
+        await keeper.start()
+        health: list[Source] = [
+            TrafficHealth(self._health, asyncio.get_running_loop().time),
+            ListHealth(lambda: self.router.lists, time.time),
+        ]
+        self._pages = ModelPages(router=self.router, health=health, clock=time.monotonic)
 
     def _build_server(self, accounts: Accounts, limiter: Limiter) -> Server:
         settings = self._settings
@@ -231,7 +253,7 @@ class Gateway:
             inference=inference,
             gate=gate,
             authenticator=authenticator,
-            router=self.router,
+            pages=self._pages,
             is_catalog_public=settings.server.public_catalog,
             state=self.state,
             uptime_seconds=lambda: time.monotonic() - self._started_at,
@@ -307,7 +329,7 @@ async def announce(gateway: Gateway, settings: Settings, environ: Mapping[str, s
     say(f"Rooya serves {', '.join(gateway.places)}  (data in {settings.server.data_dir})")
     for line in gateway.warnings:
         say(f"warning: {line}")
-    model = gateway.router.models()[0].id if gateway.router.models() else "MODEL"
+    model = next(iter(gateway.router.models()), "MODEL")
     if not settings.providers:
         say("No provider is configured, so a demo model answers. Set OPENAI_API_KEY or write rooya.toml.")
     if not await gateway.keys.list():

@@ -22,6 +22,7 @@ from limits.windows import Windows
 from providers.errors import ProviderMisconfigured
 from providers.router import Router
 from store import standing
+from store.catalog import CatalogLists
 from store.database import Database
 from store.errors import Invalid, NotFound, SchemaError, SettingsError, StoreUnavailable
 from store.keys import PERIODS, ApiKeys, NewKey
@@ -92,6 +93,7 @@ async def _on_database(options: argparse.Namespace, settings: Settings, world: W
             users=Users(database),
             usage=UsageReader(database),
             prices=Prices(database, time.time),
+            catalog=CatalogLists(database),
             router=partial(world.build_router, settings),
         )
         verb: Callable[..., Awaitable[Result]] = VERBS[options.verb, options.action]

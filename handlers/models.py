@@ -1,23 +1,21 @@
-"""GET /v1/models and /v1/models/{id}: what can be called here. Open to all by default, reads memory only."""
+"""GET /v1/models, /v1/models/{id} and /v1/models/status. Open to all by default, reads memory only."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from handlers.gate import Gate
 from handlers.inference import Authenticator
 from handlers.key_info import KeyedHandler
-from providers.router import PublicModel, Router
+from handlers.model_pages import ModelPages
 
 
 class CatalogHandler(KeyedHandler):
     """Asks for a key first where the operator keeps the catalogue to its users (`public_catalog = false`)."""
 
     def initialize(  # type: ignore[override]
-        self, router: Router, is_public: bool, authenticator: Authenticator, gate: Gate
+        self, pages: ModelPages, is_public: bool, authenticator: Authenticator, gate: Gate
     ) -> None:
         super().initialize(authenticator, gate)
-        self._router = router
+        self.pages = pages
         self._is_public = is_public
 
     async def prepare(self) -> None:
@@ -29,16 +27,18 @@ class ModelsHandler(CatalogHandler):
     """The list of public models."""
 
     async def get(self) -> None:
-        self.write_json({"object": "list", "data": [row(model) for model in self._router.models()]})
+        self.write(await self.pages.models())
 
 
 class ModelHandler(CatalogHandler):
     """One model. Raises ModelNotFound (404)."""
 
     async def get(self, model_id: str) -> None:
-        self.write_json(row(self._router.model(model_id)))
+        self.write(self.pages.model(model_id))
 
 
-def row(model: PublicModel) -> dict[str, Any]:
-    """A model in the reference's shape."""
-    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
+class StatusHandler(CatalogHandler):
+    """Every model at each of its providers, and how it does."""
+
+    async def get(self) -> None:
+        self.write(await self.pages.status())

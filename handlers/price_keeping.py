@@ -1,8 +1,8 @@
 """Keeps a process's price list and the table of prices together.
 
 What the table has is known at the start; what the operator's models and the catalogue of his providers may
-need is looked up a while later, in the background, and saved. When another process or the command line
-changes the table, this process charges by the new prices within a second.
+need is looked up a while later, in the background, and saved; so is what joins them. When another process or
+the command line changes the table, this process charges by the new prices within a second.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from store.prices import PriceRow, Prices
 log = logging.getLogger("rooya.prices")
 
 POLL_SECONDS: Final = 1.0
-REST_SECONDS: Final = 5.0  # after the start: it has better things to do first
+REST_SECONDS: Final = 5.0  # after the start, or a change: there are better things to do first
 
 
 class PriceKeeper:
-    """edition: which published prices hold now; rows of another one are looked up anew."""
+    """edition: which published prices hold now; rows of another one are looked up anew. wanted: what may need
+    a price."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class PriceKeeper:
         price_list: PriceList,
         terms: TermsBook,
         edition: Callable[[], Edition],
-        wanted: list[Served],
+        wanted: Callable[[], list[Served]],
     ) -> None:
         self._prices = prices
         self._list = price_list
@@ -43,12 +44,18 @@ class PriceKeeper:
         self._edition = edition
         self._wanted = wanted
         self._version = 0
+        self._is_wanting = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take over what the table has. Raises StoreUnavailable."""
         await self._load()
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._look_up())]
+
+    def look_again(self) -> None:
+        """Other models are listed than before."""
+        self._terms.forget()
+        self._is_wanting.set()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -82,10 +89,15 @@ class PriceKeeper:
                 continue  # the prices that are known still hold
 
     async def _look_up(self) -> None:
-        await asyncio.sleep(REST_SECONDS)
-        missing = [served for served in self._wanted if not self._list.is_known(served)]
-        if not missing:
-            return
+        while True:
+            await asyncio.sleep(REST_SECONDS)
+            self._is_wanting.clear()
+            missing = [served for served in self._wanted() if not self._list.is_known(served)]
+            if missing:
+                await self._resolve(missing)
+            await self._is_wanting.wait()
+
+    async def _resolve(self, missing: list[Served]) -> None:
         await self._list.resolve(missing)
         source = self._edition().source
         rows = [

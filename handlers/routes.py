@@ -16,8 +16,8 @@ from handlers.gate import Gate
 from handlers.health import HealthHandler
 from handlers.inference import Authenticator, Inference
 from handlers.key_info import KeyHandler
-from handlers.models import ModelHandler, ModelsHandler
-from providers.router import Router
+from handlers.model_pages import ModelPages
+from handlers.models import ModelHandler, ModelsHandler, StatusHandler
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS
 
 HOT: Final = {
@@ -34,7 +34,7 @@ class Rooms:
     inference: Inference
     gate: Gate
     authenticator: Authenticator
-    router: Router
+    pages: ModelPages
     is_catalog_public: bool
     state: Callable[[], str]
     uptime_seconds: Callable[[], float]
@@ -44,12 +44,13 @@ def application(rooms: Rooms) -> Application:
     """Everything that is not hot."""
     health = {"state": rooms.state, "uptime_seconds": rooms.uptime_seconds}
     keyed = {"authenticator": rooms.authenticator, "gate": rooms.gate}
-    catalog = {"router": rooms.router, "is_public": rooms.is_catalog_public, **keyed}
+    catalog = {"pages": rooms.pages, "is_public": rooms.is_catalog_public, **keyed}
     return Application(
         [
             (r"/health", HealthHandler, health),
             (r"/v1/key", KeyHandler, keyed),
             (r"/v1/models", ModelsHandler, catalog),
+            (r"/v1/models/status", StatusHandler, catalog),
             (r"/v1/models/(.+)", ModelHandler, catalog),
         ],
         default_handler_class=NotFoundHandler,

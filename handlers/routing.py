@@ -1,4 +1,4 @@
-"""The settings' providers and models, as the providers' room knows them."""
+"""The settings' providers and models as the providers' room knows them: a router of all of them."""
 
 from __future__ import annotations
 

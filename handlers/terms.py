@@ -189,7 +189,8 @@ class TermsBook:
         spec = self._router.model_spec(call.model)
         if spec is not None and spec.max_output_tokens is not None:
             return spec.max_output_tokens
-        return self._router.max_output(target.kind, target.model) or USUAL_MAX_OUTPUT
+        longest = None if target.known is None else target.known.max_output
+        return longest or USUAL_MAX_OUTPUT
 
 
 def _steps(price: Price) -> Iterator[tuple[int, Rates]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from providers.router import Router
+from store.catalog import CatalogLists
 from store.keys import ApiKeys
 from store.prices import Prices
 from store.settings import Settings
@@ -23,6 +24,7 @@ class Tables:
     users: Users
     usage: UsageReader
     prices: Prices
+    catalog: CatalogLists
     router: Callable[[], Router]
 
 

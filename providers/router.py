@@ -1,14 +1,13 @@
 """Public model name -> targets, in the order in which they should be tried.
 
-A name is looked up in the operator's models, then as `provider/id`, then in the bundled catalogue, then
-it goes to the only provider. What a name resolves to is built once; a call only rotates. The spread
-among equals is smooth: 3:1 is served a a b a, never a a a b.
+What a name stands for is said by `names`; what it resolves to is built once, until the catalogue changes; a
+call only rotates. The spread among equals is smooth: 3:1 is served a a b a, never a a a b.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -16,9 +15,11 @@ from cachetools import FIFOCache
 
 from providers import errors, loader
 from providers.adapter import Adapter
-from providers.catalog import Catalog, PublicModel
+from providers.catalog import Catalog, ProviderList, PublicModel
 from providers.errors import ModelNotFound, OperationNotOffered, ProviderError, ProviderMisconfigured
 from providers.health import Health
+from providers.model_lists import DIALECTS, USUAL
+from providers.names import Names
 from providers.price_list import Served
 from providers.types import ModelSpec, ProviderSpec, Target, TargetSpec, Timeouts
 from providers.vendors import ROWS, kinds
@@ -135,13 +136,9 @@ class Router:
         self._providers = providers
         self._models = models
         self._timeouts = timeouts
-        self._catalog = catalog
-        self._today = today
+        self._names = Names(providers, models, catalog, today)
         self._health = health
         self._routes: FIFOCache[tuple[str, str], Route] = FIFOCache(MAX_ROUTES)
-        real = [provider for provider in providers.values() if not provider.adapter.local]
-        self._only_provider = real[0] if len(real) == 1 else None
-        self._local = [provider for provider in providers.values() if provider.adapter.local]
 
     @classmethod
     def from_specs(
@@ -185,36 +182,39 @@ class Router:
             route = self._resolve(name, operation)
         return route.next(now)
 
-    def models(self) -> list[PublicModel]:
-        """The operator's models, then the catalogue's of configured providers, then the demo."""
-        created = self._catalog.created
-        found = {
-            model.id: PublicModel(model.id, created, model.targets[0].provider)
-            for model in self._models.values()
-        }
-        served = frozenset(provider.kind for provider in self._providers.values())
-        for row in self._catalog.listed(served, self._today()):
-            found.setdefault(row.id, PublicModel(row.id, created, row.provider))
-        for provider in self._local:
-            for name in provider.adapter.models:
-                found.setdefault(name, PublicModel(name, created, provider.name))
-        return list(found.values())
+    def use(self, lists: Mapping[str, ProviderList]) -> None:
+        """Go by these lists of the providers' own from now on; days begin with the next call too."""
+        self._names.catalog = self._names.catalog.using(lists)
+        self._routes.clear()
+
+    @property
+    def lists(self) -> Mapping[str, ProviderList]:
+        """The providers' own lists in use, by the provider's name."""
+        return self._names.catalog.lists
+
+    def listing_providers(self) -> list[ProviderSpec]:
+        """Those who may have a list of their own."""
+        return [
+            ProviderSpec(provider.name, provider.kind, provider.base_url, provider.secrets)
+            for provider in self._providers.values()
+            if DIALECTS.get(provider.kind, USUAL) is not None
+        ]
+
+    def models(self) -> Mapping[str, PublicModel]:
+        """What is listed, by name; the same object until it changes."""
+        return self._names.listing()
 
     def model(self, model_id: str) -> PublicModel:
         """A listed model. Raises ModelNotFound."""
-        for model in self.models():
-            if model.id == model_id:
-                return model
-        raise ModelNotFound(model_id)
+        return self._names.model(model_id)
+
+    def places(self, name: str) -> Sequence[TargetSpec]:
+        """Where calls of a name may go, in the order of their priority; none = there is no such model."""
+        return self._names.places(name)
 
     def model_spec(self, name: str) -> ModelSpec | None:
         """The operator's own entry of a model: its price, time-outs and maximum output, where given."""
         return self._models.get(name)
-
-    def max_output(self, kind: str, model: str) -> int | None:
-        """The longest answer of a vendor's model in tokens, None where the catalogue does not say."""
-        row = self._catalog.find(kind, model)
-        return None if row is None else row.max_output
 
     def first_target(self, name: str) -> Target:
         """Where a listed model is tried first. Raises ModelNotFound."""
@@ -225,13 +225,12 @@ class Router:
 
     def served(self) -> list[Served]:
         """What may have a published price: all that is listed, by the words of its providers."""
-        names = dict.fromkeys(
-            Served(target.kind, target.base_url, target.model)
-            for model in self.models()
-            for entry in self._entries(model.id)
-            for target in entry.targets[:1]
-        )
-        return [served for served in names if served.kind != "demo"]
+        found: dict[Served, None] = {}
+        for name in self.models():
+            for place in self.places(name):
+                provider = self._providers[place.provider]
+                found[Served(provider.kind, provider.base_url, place.model)] = None
+        return [served for served in found if served.kind != "demo"]
 
     def _resolve(self, name: str, operation: str) -> Route:
         entries = self._entries(name)
@@ -246,30 +245,13 @@ class Router:
         return route
 
     def _entries(self, name: str) -> list[Entry]:
-        """The order is the contract's: [[models]], provider/id, the catalogue's owner, the only provider."""
         spec = self._models.get(name)
-        if spec is not None:
-            timeouts = spec.timeouts or self._timeouts
-            return [self._entry(target, timeouts) for target in spec.targets]
-        prefix, slash, model = name.partition("/")
-        if slash and model and prefix in self._providers:
-            return self._served(self._providers[prefix], model)
-        owners = self._catalog.owners(name)
-        owning = [provider for provider in self._providers.values() if provider.kind in owners]
-        if owning:
-            return [entry for provider in owning for entry in self._served(provider, name)]
-        serving = next((provider for provider in self._local if name in provider.adapter.models), None)
-        provider = serving or self._only_provider
-        return self._served(provider, name) if provider is not None else []
-
-    def _served(self, provider: Provider, model: str) -> list[Entry]:
-        if provider.adapter.local and model not in provider.adapter.models:
-            return []
-        return [self._entry(TargetSpec(provider.name, model), self._timeouts)]
+        timeouts = (spec and spec.timeouts) or self._timeouts
+        return [self._entry(place, timeouts) for place in self.places(name)]
 
     def _entry(self, spec: TargetSpec, timeouts: Timeouts) -> Entry:
         provider = self._providers[spec.provider]
-        known = self._catalog.find(provider.kind, spec.model)
+        known = self._names.catalog.known(provider.name, provider.kind, spec.model)
         targets = tuple(
             Target(
                 provider.name,

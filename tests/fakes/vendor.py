@@ -1,7 +1,7 @@
 """A fake vendor on a real port: replays bytes at a chosen pace, or misbehaves at the byte level.
 
-It runs in a thread with a loop of its own. What it answers is chosen by the request's `model`; what it
-received is kept. It knows nothing of any API.
+It runs in a thread with a loop of its own. What it answers is chosen by the request's `model`, or its path;
+what it received is kept, reads (GET) apart from calls. It knows nothing of any API.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Vendor:
     def __init__(self) -> None:
         self.answers: dict[str, Answer | list[Answer]] = {}
         self.requests: list[Request] = []
+        self.reads: list[Request] = []
         self.port = 0
         self.connections = 0
         self._ready = threading.Event()
@@ -95,6 +96,7 @@ class Vendor:
         """Forget what was received and scripted."""
         self.answers.clear()
         self.requests.clear()
+        self.reads.clear()
 
     def last(self) -> Request:
         return self.requests[-1]
@@ -130,7 +132,7 @@ class Vendor:
 
     async def _converse(self, caller: Caller) -> None:
         while (request := await caller.read_request()) is not None:
-            self.requests.append(request)
+            (self.reads if request.method == "GET" else self.requests).append(request)
             if not await caller.send(request, self._answer(request)):
                 return
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +55,7 @@ def _kind(path: Path, case: Case) -> str:
     by_name = [kind for kind in ROWS if path.stem.startswith(kind)]
     if by_name:
         return max(by_name, key=len)
-    return CATALOG.owners(case["openai_request"]["model"])[0]
+    return CATALOG.owners(case["openai_request"]["model"], date.min)[0]
 
 
 def adapter_of(case: Case) -> Adapter:

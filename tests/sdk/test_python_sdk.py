@@ -384,7 +384,7 @@ def test_a_key_deactivated_by_the_command_line_is_refused_within_a_second(
     gateway: Gateway, client: openai.OpenAI, vendor: Vendor
 ) -> None:
     vendor.answers["m"] = reply(recorded("chat"))
-    row = gateway.run("keys", "create", "--name", "short-lived")
+    row = gateway.run("keys", "create", "--name", "short-lived", "--rpm", "1000000")
     mine = client.with_options(api_key=row["key"])
     mine.chat.completions.create(model="m", messages=HELLO)
     gateway.run("keys", "deactivate", str(row["id"]))
