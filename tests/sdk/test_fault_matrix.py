@@ -143,7 +143,11 @@ def test_a_fault_has_its_row(places: tuple[Vendor, Gateway], kind: str, row: Row
     payload = {"model": model, "messages": [{"role": "user", "content": CONTENT}]}
     status, headers, body = gateway.post("/v1/chat/completions", payload)
     assert (status, json.loads(body)["error"]["code"]) == (row.status, row.code)
-    assert sum(model in request.path + str(request.body) for request in vendor.requests) == row.requests
+    asked = sum(model in request.path + str(request.body) for request in vendor.requests)
+    is_stale = (
+        row.fault == "resets before the head"
+    )  # a connection used before is tried once more, on a new one
+    assert asked in (row.requests, row.requests + is_stale)
     assert (charged(gateway, headers["x-request-id"], row.requests or 3) > 0) is row.is_charged
     end = time.monotonic() + (3 if row.rests else 0)
     while resting(gateway, model) != row.rests:
