@@ -108,8 +108,8 @@ class Relay:
                 self._health.failed(target.lane, self._clock(), failure)
                 if number == self._patience.retries:
                     raise
-                if failure.amend is not None:
-                    call = amended(call, failure.amend)
+                if failure.amend is not None and (other := amended(call, failure.amend)) is not None:
+                    call = other
                 elif not failure.is_learned:
                     target = await self._another(targets, tried, failure, deadline)
                 number += 1
@@ -302,8 +302,10 @@ def pause_seconds(failure: ProviderError, attempts: int) -> float | None:
     return max(pause, wish or 0)
 
 
-def amended(call: Call, amend: Callable[[dict[str, Any]], dict[str, Any]]) -> Call:
-    """The same call in other words, which its vendor may take."""
+def amended(call: Call, amend: Callable[[dict[str, Any]], dict[str, Any]]) -> Call | None:
+    """The same call in other words, which its vendor may take; None where there are no others."""
     payload = amend(call.payload)
+    if payload == call.payload:
+        return None
     body = ujson.dumps(payload, ensure_ascii=False, escape_forward_slashes=False)
     return replace(call, payload=payload, body=body.encode("utf-8", "replace"), verbatim=True)

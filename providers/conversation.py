@@ -64,6 +64,7 @@ class ToolResult:
     name: str
     parts: list[Text | Media]
     cache: str = ""
+    is_error: bool = False
 
 
 Part = Text | Media | ToolCall | ToolResult
@@ -123,7 +124,8 @@ def read(payload: dict[str, Any]) -> Conversation:
         else:  # tool, or the deprecated function
             call_id = message.get("tool_call_id") or message.get("name") or ""
             name = names.get(call_id) or message.get("name") or ""
-            result = ToolResult(call_id, name, list(_parts(path, message)), _cache(message))
+            is_error = message.get("is_error") is True
+            result = ToolResult(call_id, name, list(_parts(path, message)), _cache(message), is_error)
             _add(conversation.turns, USER, message, [result])
     for turn in conversation.turns:
         turn.parts.sort(key=_is_spoken)  # stable: results first, all else as it was

@@ -38,6 +38,8 @@ STATUS_BY_TYPE: Final = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "permission_error": 403,
+    "billing_error": 402,
+    "request_too_large": 413,
     "not_found_error": 404,
     "timeout_error": 504,
     "rate_limit_error": 429,

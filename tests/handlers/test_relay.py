@@ -44,5 +44,6 @@ def test_where_waiting_does_not_help_nobody_waits(refusal: ProviderError) -> Non
 def test_an_amended_call_is_what_its_body_says() -> None:
     call = make_call(seed=7)
     other = amended(call, lambda payload: {**payload, "seed": 8})
-    assert (call.payload["seed"], other.payload["seed"]) == (7, 8)
+    assert other is not None and (call.payload["seed"], other.payload["seed"]) == (7, 8)
     assert json.loads(other.body) == other.payload
+    assert amended(call, lambda payload: {**payload}) is None

@@ -19,7 +19,7 @@ from tests.fakes.vendor import Answer, Vendor, reply
 from tests.gateway import CONTENT, VENDOR_SECRET, Gateway, free_port
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-KINDS: Final = ("openai_compatible",)
+KINDS: Final = ("openai_compatible", "anthropic", "gemini")
 PRICE: Final = "price = { input = 1.0, output = 2.0 }"
 HTML: Final = b"<html><body>502 Bad Gateway</body></html>"
 

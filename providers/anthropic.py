@@ -1,0 +1,68 @@
+"""Anthropic's Messages behind OpenAI's chat completions.
+
+https://platform.claude.com/docs/en/api/overview and .../api/errors. What goes up is in anthropic_requests.py,
+what comes back in anthropic_answers.py. Sent as version 2023-06-01: it is still taken, allows sampling where
+a model has it, and is what other servers of this dialect know. Several answers are as many requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Final
+
+from providers import anthropic_requests as requests
+from providers import errors
+from providers.answers import dump
+from providers.anthropic_answers import MessageDecoder, reply
+from providers.anthropic_models import traits
+from providers.errors import ProviderError
+from providers.failures import Failures
+from providers.translation import TranslatingAdapter, TranslatingCodec
+from providers.types import CHAT, Call, ProviderSpec, Reply, Target, UpstreamRequest
+
+VERSION: Final = "2023-06-01"
+
+
+class Chat(TranslatingCodec):
+    def divide(self, call: Call) -> list[Call]:
+        wanted = call.payload.get("n") or 1
+        if wanted == 1:
+            return []
+        payload = {name: value for name, value in call.payload.items() if name != "n"}
+        return [replace(call, payload=payload, first_choice=at) for at in range(wanted)]
+
+    def encode(self, call: Call, target: Target) -> UpstreamRequest:
+        body, dropped = requests.body({**call.payload, "model": target.model}, traits(target))
+        return UpstreamRequest(self.endpoint(target, "/v1/messages"), dump(body), tuple(dropped))
+
+    def translated(self, call: Call, answer: dict[str, Any]) -> Reply:
+        return reply(call, answer, self.adapter.failures)
+
+    def decoder(self, call: Call) -> MessageDecoder:
+        return MessageDecoder(call, self.adapter.failures)
+
+
+class AnthropicFailures(Failures):
+    """Thoughts are bound to their model and to the conversation up to them: without them it may be taken."""
+
+    def make(self, status: int | None, payload: Any) -> ProviderError:
+        failure = super().make(status, payload)
+        if failure.kind == errors.INVALID_REQUEST and _is_about_thoughts(failure.message):
+            failure.amend = requests.without_thoughts
+        return failure
+
+
+class Adapter(TranslatingAdapter):
+    operations: ClassVar[Mapping[str, type[TranslatingCodec]]] = {CHAT: Chat}
+
+    def make_failures(self, spec: ProviderSpec) -> Failures:
+        return AnthropicFailures(spec.secrets, self.vendor.statuses)
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return (("anthropic-version", VERSION),)
+
+
+def _is_about_thoughts(message: str) -> bool:
+    words = message.lower()
+    return "thinking" in words or "bound to a different conversation" in words
