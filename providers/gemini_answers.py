@@ -40,7 +40,7 @@ def reply(call: Call, answer: dict[str, Any], failures: Failures) -> Reply:
         reason = _blocked(answer)
         if not reason:
             raise failures.no_answer()
-        choices = [answers.choice(0, {"refusal": _refusal(reason)}, "content_filter")]
+        choices = [answers.choice(call.first_choice or 0, {"refusal": _refusal(reason)}, "content_filter")]
     elif not any(map(_is_usable, choices)):
         broken = next((each for each in candidates if each.get("finishReason") in MALFORMED), None)
         if broken is not None:
@@ -154,7 +154,7 @@ def _choice(call: Call, candidate: dict[str, Any]) -> dict[str, Any]:
     if thought:
         message["reasoning_content"] = thought
     reason = _finish(candidate.get("finishReason"), has_calls=bool(calls))
-    return answers.choice(index, message, reason, _logprobs(candidate))
+    return answers.choice((call.first_choice or 0) + index, message, reason, _logprobs(candidate))
 
 
 def _is_usable(choice: dict[str, Any]) -> bool:
