@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from providers import errors
 from providers import gemini_requests as requests
 from providers.adapter import Codec
 from providers.answers import dump
@@ -75,7 +74,7 @@ class GeminiFailures(Failures):
             status = 401
         failure = super().make(status, payload)
         failure.retry_after_seconds = next(filter(None, map(_delay_seconds, details)), None)
-        if failure.kind == errors.INVALID_REQUEST and _is_about_signatures(failure.message):
+        if _is_about_signatures(failure.message):
             failure.amend = requests.without_signatures
         return failure
 

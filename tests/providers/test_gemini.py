@@ -108,7 +108,14 @@ def test_only_the_newest_models_take_no_beginning_of_an_answer() -> None:
     messages = [*HELLO, {"role": "assistant", "content": "1."}]
     for model in (OLD, SIGNED, "gemini-3-flash-preview"):
         assert sent(model, messages=messages)["contents"][-1]["role"] == "model"
-    for model in ("gemini-3.5-flash-lite", NEW, "gemini-4-argon", "gemini-flash-latest", "gemini-7-new"):
+    for model in (
+        "gemini-3.5-flash-lite",
+        "gemini-3.5-flash-lite-001",
+        NEW,
+        "gemini-4-argon",
+        "gemini-flash-latest",
+        "gemini-7-new",
+    ):
         assert sent(model, messages=messages)["contents"][-1]["parts"] == [{"text": "Continue."}]
 
 
@@ -227,6 +234,8 @@ def test_older_models_are_asked_for_json_in_words_beside_functions() -> None:
 
 def test_results_come_in_the_order_of_their_calls_and_without_ids_for_older_models() -> None:
     history = [*HELLO, called("a", "b"), result("b", '{"x":1}'), result("a", '{"x":NaN}')]
+    call = {"functionCall": {"name": "f", "args": {}}}
+    assert sent(OLD, messages=history)["contents"][1]["parts"] == [call, call]
     assert parts(OLD, *history) == [
         {"functionResponse": {"name": "f", "response": {"output": '{"x":NaN}'}}},
         {"functionResponse": {"name": "f", "response": {"x": 1}}},
