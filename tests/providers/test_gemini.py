@@ -106,16 +106,9 @@ def test_history_alternates_and_is_never_empty() -> None:
 
 def test_only_the_newest_models_take_no_beginning_of_an_answer() -> None:
     messages = [*HELLO, {"role": "assistant", "content": "1."}]
-    for model in (OLD, SIGNED, "gemini-3-flash-preview"):
-        assert sent(model, messages=messages)["contents"][-1]["role"] == "model"
-    for model in (
-        "gemini-3.5-flash-lite",
-        "gemini-3.5-flash-lite-001",
-        NEW,
-        "gemini-4-argon",
-        "gemini-flash-latest",
-        "gemini-7-new",
-    ):
+    assert sent(OLD, messages=messages)["contents"][-1]["role"] == "model"
+    assert sent(SIGNED, messages=messages)["contents"][-1]["role"] == "model"
+    for model in ("gemini-3.5-flash-lite-001", NEW, "gemini-4-argon", "gemini-flash-latest", "gemini-7"):
         assert sent(model, messages=messages)["contents"][-1]["parts"] == [{"text": "Continue."}]
 
 
@@ -374,6 +367,7 @@ def refusal(status: int, body: Any, headers: dict[bytes, bytes] | None = None) -
         (408, "", 504, "upstream_timeout"),
         (413, "", 400, None),
         (429, "RESOURCE_EXHAUSTED", 429, "upstream_rate_limit"),
+        (499, "CANCELLED", 502, "upstream_error"),
         (500, "INTERNAL", 502, "upstream_error"),
         (503, "UNAVAILABLE", 503, "upstream_overloaded"),
         (504, "DEADLINE_EXCEEDED", 504, "upstream_timeout"),
@@ -382,7 +376,7 @@ def refusal(status: int, body: Any, headers: dict[bytes, bytes] | None = None) -
 )
 def test_refusals_become_the_gateways_own(status: int, word: str, answered: int, code: str | None) -> None:
     told = {"error": {"code": status, "message": "its words", "status": word}}
-    for body in (told, [told], b"<html>its words</html>", b"", b"[]", b"null", b'["x"]'):
+    for body in (told, [told], b"<p>its words</p>", b"", b"[]", b"null", b'["x"]'):
         answer = errors.answer(refusal(status, body))
         shown = json.loads(answer.body)["error"]
         assert (answer.status, shown["code"]) == (answered, code)
