@@ -118,7 +118,8 @@ def test_early_gemma_reads_instructions_before_the_first_words() -> None:
         "contents": [{"role": "user", "parts": [{"text": "s"}, {"text": "Hello"}]}]
     }
     assert "systemInstruction" in sent("gemma-4-31b-it", messages=messages)
-    assert dropped("gemma-4-31b-it", reasoning_effort="high") == ["reasoning_effort"]
+    assert dropped("gemma-4-31b-it", reasoning_effort="high", temperature=0.2) == ["reasoning_effort"]
+    assert signatures("gemma-4-31b-it", [*HELLO, called("a"), result("a")]) == [None]
 
 
 @pytest.mark.parametrize(
