@@ -26,7 +26,7 @@ from providers.translation import TranslatingAdapter, TranslatingCodec
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, ProviderSpec, Reply, Target, UpstreamRequest
 from providers.vendors import Vendor
 
-BAD_KEYS: Final = frozenset(("API_KEY_INVALID", "API_KEY_EXPIRED"))  # said with status 400
+BAD_KEYS: Final = ("API_KEY_INVALID", "API_KEY_EXPIRED")  # said with status 400
 
 
 class Chat(TranslatingCodec):

@@ -391,5 +391,5 @@ def test_the_wait_is_the_headers_or_the_details() -> None:
     assert refusal(503, body).retry_after_seconds == 2.5
     assert refusal(503, body, {b"retry-after": b"9"}).retry_after_seconds == 9
     for delay in ("soon", "", "-3s", "infs", "nans", 4, None):
-        details[0]["retryDelay"] = delay  # type: ignore[assignment]
+        details[0] = {"retryDelay": delay, "reason": [delay]}  # type: ignore[dict-item]
         assert refusal(429, body).retry_after_seconds in (None, 86_400.0)
