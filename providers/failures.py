@@ -58,7 +58,9 @@ WORDS: Final = {
 }
 # Shapes of secrets and account names that vendors like to quote.
 _SECRETS: Final = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|org|proj|nvapi|csk|pplx|fw)[-_][A-Za-z0-9_*.\-]{8,}|\bBearer\s+\S+", re.I
+    r"\b(?:sk|pk|rk|gsk|xai|org|proj|nvapi|csk|pplx|fw)[-_][A-Za-z0-9_*.\-]{8,}|\bBearer\s+\S+"
+    r"|\bAIza[\w-]{8,}|\bprojects?(?:_number:|/)[\w-]+",
+    re.I,
 )
 
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from providers import errors
 from providers import gemini_requests as requests
 from providers.adapter import Codec
 from providers.answers import dump
+from providers.completions import CompletionsByChat
 from providers.errors import ProviderError
 from providers.failures import MAX_RETRY_AFTER_SECONDS, Failures
 from providers.gemini_answers import AnswerDecoder, reply
@@ -23,10 +23,10 @@ from providers.gemini_embeddings import Embeddings
 from providers.gemini_models import traits
 from providers.repairs import dicts
 from providers.translation import TranslatingAdapter, TranslatingCodec
-from providers.types import CHAT, EMBEDDINGS, Call, ProviderSpec, Reply, Target, UpstreamRequest
+from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, ProviderSpec, Reply, Target, UpstreamRequest
 from providers.vendors import Vendor
 
-BAD_KEYS: Final = frozenset(("API_KEY_INVALID", "API_KEY_EXPIRED"))  # said with status 400
+BAD_KEYS: Final = ("API_KEY_INVALID", "API_KEY_EXPIRED")  # said with status 400
 
 
 class Chat(TranslatingCodec):
@@ -74,7 +74,7 @@ class GeminiFailures(Failures):
             status = 401
         failure = super().make(status, payload)
         failure.retry_after_seconds = next(filter(None, map(_delay_seconds, details)), None)
-        if failure.kind == errors.INVALID_REQUEST and _is_about_signatures(failure.message):
+        if _is_about_signatures(failure.message):
             failure.amend = requests.without_signatures
         return failure
 
@@ -84,14 +84,15 @@ class Adapter(TranslatingAdapter):
 
     def __init__(self, spec: ProviderSpec, vendor: Vendor) -> None:
         super().__init__(spec, vendor)
-        self._one_by_one = OneByOne(self)
+        single = OneByOne(self)
+        self._one_by_one: Mapping[str, Codec] = {CHAT: single, COMPLETIONS: CompletionsByChat(single)}
 
     def make_failures(self, spec: ProviderSpec) -> Failures:
         return GeminiFailures(spec.secrets, self.vendor.statuses)
 
     def codec_for(self, call: Call, target: Target) -> Codec | None:
-        is_single = call.operation == CHAT and traits(target).is_fixed
-        return self._one_by_one if is_single else self.codec(call.operation)
+        single = self._one_by_one.get(call.operation)
+        return single if single is not None and traits(target).is_fixed else self.codec(call.operation)
 
 
 def _part(call: Call, first: int, choices: int) -> Call:

@@ -42,7 +42,7 @@ def reply(call: Call, answer: dict[str, Any], failures: Failures) -> Reply:
             raise failures.no_answer()
         choices = [answers.choice(call.first_choice or 0, {"refusal": _refusal(reason)}, "content_filter")]
     elif not any(map(_is_usable, choices)):
-        broken = next((each for each in candidates if each.get("finishReason") in MALFORMED), None)
+        broken = next((each for each in candidates if _reason(each) in MALFORMED), None)
         if broken is not None:
             raise _malformed(broken)
     used = usage.from_gemini(answer.get("usageMetadata"))
@@ -76,8 +76,7 @@ class AnswerDecoder(EventDecoder):
     def end(self) -> None:
         if not self._progress or not all(each.is_finished for each in self._progress.values()):
             raise self.cut()
-        self.emit(self.writer.end(None if self.used is None else answers.reported(self.used)))
-        self.done = True
+        self.complete()
 
     def _read_candidate(self, candidate: dict[str, Any]) -> None:
         index = _index(candidate)
@@ -89,7 +88,7 @@ class AnswerDecoder(EventDecoder):
         if logprobs := _logprobs(candidate):
             self._begin(index)
             self.emit(self.writer.delta({"content": ""}, index, logprobs))
-        if reason := candidate.get("finishReason"):
+        if reason := _reason(candidate):
             if reason in MALFORMED and not any(each.is_usable for each in self._progress.values()):
                 raise _malformed(candidate)
             progress = self._begin(index)
@@ -154,7 +153,7 @@ def _choice(call: Call, candidate: dict[str, Any]) -> dict[str, Any]:
         message["tool_calls"] = calls
     if thought:
         message["reasoning_content"] = thought
-    reason = _finish(candidate.get("finishReason"), has_calls=bool(calls))
+    reason = _finish(_reason(candidate), has_calls=bool(calls))
     return answers.choice((call.first_choice or 0) + index, message, reason, _logprobs(candidate))
 
 
@@ -162,7 +161,7 @@ def _is_usable(choice: dict[str, Any]) -> bool:
     return bool(choice["message"]["content"] or choice["message"].get("tool_calls"))
 
 
-def _finish(reason: Any, *, has_calls: bool) -> str:
+def _finish(reason: str, *, has_calls: bool) -> str:
     """OpenAI's word for a finishReason; one that is in no table ends an answer as usual."""
     if reason in LENGTH:
         return "length"
@@ -172,7 +171,7 @@ def _finish(reason: Any, *, has_calls: bool) -> str:
 
 
 def _malformed(candidate: dict[str, Any]) -> ProviderError:
-    reason, message = candidate["finishReason"], candidate.get("finishMessage")
+    reason, message = _reason(candidate), candidate.get("finishMessage")
     if not isinstance(message, str) or not message:
         message = "The provider's model gave an answer that cannot be used."
     failure = ProviderError(errors.FAILED, message[:MAX_MESSAGE_CHARS], code=reason.lower(), retryable=True)
@@ -202,6 +201,12 @@ def _index(candidate: dict[str, Any]) -> int:
     return index if type(index) is int and index >= 0 else 0
 
 
+def _reason(candidate: dict[str, Any]) -> str:
+    """Why it ended, empty while it goes on."""
+    reason = candidate.get("finishReason")
+    return reason if isinstance(reason, str) else ""
+
+
 def _parts(candidate: dict[str, Any]) -> list[dict[str, Any]]:
     content = candidate.get("content")
     return dicts(content.get("parts")) if isinstance(content, dict) else []
@@ -227,8 +232,9 @@ def _called(call: Call, part: dict[str, Any], index: int, at: int) -> dict[str, 
     function = part["functionCall"] if isinstance(part["functionCall"], dict) else {}
     choice = (call.first_choice or 0) + index
     call_id = function.get("id") or f"call_{call.request_id[2:]}{choice:02x}{at:02x}"
-    arguments = answers.dump(function.get("args") or {}).decode()
-    made = answers.tool_call(str(call_id), str(function.get("name") or ""), arguments)
+    arguments = function["args"] if isinstance(function.get("args"), dict) else {}
+    name = str(function.get("name") or "")
+    made = answers.tool_call(str(call_id), name, answers.dump(arguments).decode())
     if signature := part.get("thoughtSignature"):
         made["extra_content"] = {"google": {"thought_signature": signature}}
     return made

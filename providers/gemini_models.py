@@ -15,11 +15,13 @@ from providers.quirks import NOTHING
 from providers.types import Target
 
 NEWEST: Final = (99, 0)
+LIKE_GEMMA: Final = (2, 5)  # neither signs its calls nor gives them ids
 BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
 LEVELS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 LEAST_PRO_BUDGET: Final = 128  # 2.5 Pro always thinks
 
 _VERSION: Final = re.compile(r"gemini-(\d+)(?:\.(\d+))?(?![\d.])")
+_UNINSTRUCTED: Final = re.compile(r"gemma-[1-3]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,16 @@ class Traits:
 
     @property
     def is_open(self) -> bool:
-        """Gemma: has no thinking to be set."""
-        return self.name.startswith("gemma")
+        """Gemma has no thinking to be set."""
+        return "gemma" in self.name
+
+    @property
+    def takes_instructions(self) -> bool:
+        """May system texts stand beside the contents?"""
+        return _UNINSTRUCTED.search(self.name) is None
 
     def thinking(self, effort: str) -> Mapping[str, int | str | bool]:
         """The thinkingConfig of a reasoning_effort; thoughts are shown where there should be some."""
-        if self.is_open:
-            return NOTHING
         if not self.is_signed:
             if effort == "none":
                 return {"thinkingBudget": LEAST_PRO_BUDGET if "-pro" in self.name else 0}
@@ -60,9 +65,10 @@ def traits(target: Target) -> Traits:
     name = target.model.removeprefix("models/")
     found = _VERSION.match(name)
     version = NEWEST if found is None else (int(found[1]), int(found[2] or 0))
+    if "gemma" in name:
+        version = LIKE_GEMMA
     is_lite = name.startswith("gemini-3.5-flash-lite")
-    is_open = name.startswith("gemma")
     quirks = NOTHING if target.known is None else target.known.quirks
-    samples = quirks.get("sampling_params", is_open or (version < (3, 6) and not is_lite))
+    samples = quirks.get("sampling_params", version < (3, 6) and not is_lite)
     minimal = quirks.get("minimal_reasoning_effort", version < (3, 7) and "-pro" not in name)
     return Traits(name, version, not samples, minimal)

@@ -96,8 +96,11 @@ def body(payload: dict[str, Any], model: Traits) -> tuple[dict[str, Any], list[s
         else:
             settings |= _form(form)
     request: dict[str, Any] = {"contents": _contents(said.turns, model)}
-    if said.system:
-        request["systemInstruction"] = {"parts": [{"text": text.text} for text in said.system]}
+    if instructions := [{"text": text.text} for text in said.system]:
+        if model.takes_instructions:
+            request["systemInstruction"] = {"parts": instructions}
+        else:
+            request["contents"][0]["parts"][:0] = instructions
     if functions:
         request["tools"] = [{"functionDeclarations": [_declaration(each) for each in functions]}]
         if (calling := _calling(chosen)) is not None:
@@ -252,7 +255,7 @@ def _said(turn: Turn, model: Traits, *, is_current: bool) -> list[dict[str, Any]
             parts.append(_spoken(part))
             continue
         call: dict[str, Any] = {"name": part.name, "args": part.arguments}
-        if model.is_signed:
+        if model.is_signed and part.id:
             call["id"] = part.id
         signature = _signature(part) or (PLACEHOLDER if must_sign else "")
         parts.append({"functionCall": call})
@@ -292,7 +295,7 @@ def _response(result: ToolResult, model: Traits) -> dict[str, Any]:
     text = "".join(part.text for part in result.parts if isinstance(part, Text))
     parsed = conversation.parsed_object(text)
     response = {"name": result.name, "response": {"output": text} if parsed is None else parsed}
-    return {"id": result.call_id, **response} if model.is_signed else response
+    return {"id": result.call_id, **response} if model.is_signed and result.call_id else response
 
 
 def _spoken(part: Part) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import ujson
 
-from providers import errors, sse
+from providers import answers, errors, sse
 from providers.adapter import Adapter, Codec, Decoder
 from providers.answers import ChunkWriter
 from providers.completions import CompletionsByChat
@@ -146,6 +146,12 @@ class EventDecoder(Decoder):
             self.failure = failure
         return self._taken()
 
+    def complete(self) -> None:
+        """The answer is whole: its usage, where the client asked for it, and [DONE]."""
+        self.emit(self.writer.end(None if self.used is None else answers.reported(self.used)))
+        self._told = None  # it goes along with the chunk that shows it, for its cost to be put in there
+        self.done = True
+
     def is_over(self) -> bool:
         """Has it ended, well or not?"""
         return self.done or self.failure is not None
@@ -172,9 +178,10 @@ class EventDecoder(Decoder):
         """What was emitted since, as one chunk; the usage beside it where it is news."""
         self.text_bytes = self.writer.text_bytes
         news = self.used if self.used is not self._told else None
-        if not self._out and news is None:
-            return []
-        chunk = Chunk(b"".join(self._out), news)
+        data = b"".join(self._out)
         self._out.clear()
+        if not data and news is None:
+            return []
+        chunk = Chunk(data, news)
         self._told = self.used
         return [chunk]

@@ -160,6 +160,7 @@ _ROWS: Final = (
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         header="x-goog-api-key",
         scheme="",
+        statuses=MappingProxyType({499: errors.FAILED}),  # cancelled, on the vendor's side
         price_provider="google",
     ),
     Vendor(

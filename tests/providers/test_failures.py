@@ -104,7 +104,16 @@ def test_trouble_with_the_operators_account_is_told_in_fixed_words(status: int) 
 
 @pytest.mark.parametrize(
     "leak",
-    [SECRET, "sk-proj-abcdefgh12345678", "org-AbCdEfGh123456", "Bearer eyJhbGciOi", "gsk_a1b2c3d4e5f6"],
+    [
+        SECRET,
+        "sk-proj-abcdefgh12345678",
+        "org-AbCdEfGh123456",
+        "Bearer eyJhbGciOi",
+        "gsk_a1b2c3d4e5f6",
+        "AIzaSyA1-b2_C3",
+        "project_number:123456",
+        "projects/some-name-1",
+    ],
 )
 def test_no_secret_and_no_account_is_repeated(leak: str) -> None:
     message = fail(400, json.dumps({"error": {"message": f"Rate limit for {leak} reached"}}).encode()).message
