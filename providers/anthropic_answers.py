@@ -57,16 +57,9 @@ def reply(call: Call, answer: dict[str, Any], failures: Failures) -> Reply:
         message["tool_calls"] = calls
     reason = STOP if cutter.has_cut else FINISHES.get(str(answer.get("stop_reason")), STOP)
     choices = [answers.choice(call.first_choice or 0, message, reason)]
-    reported = answer.get("usage")
-    return Reply(answers.completion(call, choices, told(reported)), usage.from_anthropic(reported))
-
-
-def told(reported: Any) -> dict[str, Any] | None:
-    """A `usage` object of OpenAI's, None where nothing is reported."""
-    used = usage.from_anthropic(reported)
-    if used is None:
-        return None
-    return answers.reported(used, has_cache=any(name in reported for name in CACHE_FIELDS))
+    used = usage.from_anthropic(answer.get("usage"))
+    told = None if used is None else answers.reported(used, has_cache=_has_cache(answer["usage"]))
+    return Reply(answers.completion(call, choices, told), used)
 
 
 class MessageDecoder(EventDecoder):
@@ -152,8 +145,7 @@ class MessageDecoder(EventDecoder):
         if self._refusal:
             self.emit(self.writer.delta({"refusal": self._refusal}))
         self.emit(self.writer.finish(STOP if self._cutter.has_cut else FINISHES.get(self._reason, STOP)))
-        self.emit(self.writer.end(told(self._reported)))
-        self.done = True
+        self.complete(has_cache=_has_cache(self._reported))
 
     def _fail(self, event: dict[str, Any]) -> None:
         raise self.failures.from_event(event)
@@ -213,6 +205,10 @@ class Cutter:
         """What was held back, and turned out to be no such sequence."""
         held, self._held = self._held, ""
         return held
+
+
+def _has_cache(reported: dict[str, Any]) -> bool:
+    return any(name in reported for name in CACHE_FIELDS)
 
 
 def _text(block: dict[str, Any]) -> str:

@@ -146,9 +146,10 @@ class EventDecoder(Decoder):
             self.failure = failure
         return self._taken()
 
-    def complete(self) -> None:
+    def complete(self, *, has_cache: bool = False) -> None:
         """The answer is whole: its usage, where the client asked for it, and [DONE]."""
-        self.emit(self.writer.end(None if self.used is None else answers.reported(self.used)))
+        told = None if self.used is None else answers.reported(self.used, has_cache=has_cache)
+        self.emit(self.writer.end(told))
         self._told = None  # it goes along with the chunk that shows it, for its cost to be put in there
         self.done = True
 
