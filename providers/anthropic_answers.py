@@ -15,8 +15,7 @@ from providers import answers, conversation, usage
 from providers.answers import dump
 from providers.anthropic_requests import THOUGHTS
 from providers.failures import Failures
-from providers.repairs import dicts
-from providers.translation import EventDecoder
+from providers.translation import EventDecoder, dicts
 from providers.types import Call, Reply
 
 STOP: Final = "stop"

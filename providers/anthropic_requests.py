@@ -20,7 +20,7 @@ from providers.anthropic_schemas import closed, open_object
 from providers.conversation import Function, Media, Part, Text, ToolCall, ToolChoice, ToolResult, Turn
 from providers.errors import Unsupported
 from providers.quirks import Quirks
-from providers.repairs import dicts
+from providers.translation import dicts
 
 FILLER: Final = "."  # the user speaks first
 GO_ON: Final = "Continue."

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from providers.openai import ChatCodec, CompletionsCodec, EmbeddingsCodec, OpenAIAdapter, OpenAICodec, join
+from providers.openai import ChatCodec, CompletionsCodec, EmbeddingsCodec, OpenAIAdapter, OpenAICodec
 from providers.passthrough import PassThrough, load
-from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, Endpoint, Target
+from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, Endpoint, Target, join
 
 API_VERSION: Final = "2024-10-21"
 
@@ -72,3 +72,8 @@ class Adapter(OpenAIAdapter):
         COMPLETIONS: Completions,
         EMBEDDINGS: Embeddings,
     }
+
+    def responses_url(self, target: Target) -> str:
+        """Only the newer of the two forms of address has them."""
+        is_new = urlsplit(target.base_url).path.rstrip("/").endswith("/openai/v1")
+        return super().responses_url(target) if is_new else ""

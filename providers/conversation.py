@@ -43,6 +43,7 @@ class Media:
     data: str = field(default="", repr=False)
     url: str = field(default="", repr=False)
     filename: str = ""
+    detail: str = ""
     cache: str = ""
 
 
@@ -247,7 +248,10 @@ def _part(path: str, part: dict[str, Any]) -> Iterator[Text | Media]:
         if part[kind].strip():
             yield Text(part[kind], _cache(part))
     elif kind == "image_url":
-        yield _media("image", path, part["image_url"]["url"], _cache(part))
+        image = _media("image", path, part["image_url"]["url"], _cache(part))
+        detail = part["image_url"].get("detail")
+        image.detail = detail if isinstance(detail, str) else ""
+        yield image
     elif kind == "input_audio":
         sound = part["input_audio"]
         media_type = f"audio/{sound.get('format') or 'wav'}"

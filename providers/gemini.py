@@ -21,8 +21,7 @@ from providers.failures import MAX_RETRY_AFTER_SECONDS, Failures
 from providers.gemini_answers import AnswerDecoder, reply
 from providers.gemini_embeddings import Embeddings
 from providers.gemini_models import traits
-from providers.repairs import dicts
-from providers.translation import TranslatingAdapter, TranslatingCodec
+from providers.translation import TranslatingAdapter, TranslatingCodec, dicts
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, ProviderSpec, Reply, Target, UpstreamRequest
 from providers.vendors import Vendor
 

@@ -15,8 +15,7 @@ from providers import answers, errors, usage
 from providers.errors import ProviderError
 from providers.failures import MAX_MESSAGE_CHARS, Failures
 from providers.gemini_requests import without_signatures
-from providers.repairs import dicts
-from providers.translation import EventDecoder
+from providers.translation import EventDecoder, dicts
 from providers.types import Call, Reply
 
 LENGTH: Final = frozenset(("MAX_TOKENS", "CONTINUATION"))

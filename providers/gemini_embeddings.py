@@ -19,8 +19,7 @@ from providers.errors import Unsupported
 from providers.estimate import BYTES_PER_TOKEN, Estimator
 from providers.gemini_models import traits
 from providers.quirks import Quirks
-from providers.repairs import dicts
-from providers.translation import TranslatingCodec
+from providers.translation import TranslatingCodec, dicts
 from providers.types import Call, Reply, Target, UpstreamRequest, Usage
 
 MOST_INPUTS: Final = 100

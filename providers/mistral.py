@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Final
 
 from providers.errors import Unsupported
 from providers.openai import EmbeddingsCodec, OpenAICodec, dump
-from providers.repairs import RepairingAdapter, RepairingChatCodec, dicts
+from providers.repairs import RepairingAdapter, RepairingChatCodec
+from providers.translation import dicts
 from providers.types import CHAT, EMBEDDINGS, Call, Reply
 
 MESSAGE_FIELDS: Final = {

@@ -21,10 +21,9 @@ from providers import errors
 from providers.errors import ProviderError
 from providers.failures import MAX_ERROR_BODY_BYTES, Failures
 from providers.model_lists import DIALECTS, MOST_MODELS, USUAL, Dialect, ListedModel, Page, page
-from providers.openai import join
 from providers.price_list import INHERITED, ROOT
 from providers.transport import Response, Transport
-from providers.types import Endpoint, ProviderSpec, Timeouts, UpstreamRequest
+from providers.types import Endpoint, ProviderSpec, Timeouts, UpstreamRequest, join
 from providers.vendors import ROWS
 
 COMMAND: Final = (sys.executable, "-m", "providers.model_lists")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import ujson
 
@@ -21,6 +20,7 @@ from providers.errors import ProviderError
 from providers.failures import MAX_ERROR_BODY_BYTES, Failures
 from providers.passthrough import PassThrough
 from providers.quirks import Quirks
+from providers.responses import ResponsesCodec
 from providers.types import (
     CHAT,
     COMPLETIONS,
@@ -32,6 +32,7 @@ from providers.types import (
     Target,
     UpstreamRequest,
     Usage,
+    join,
 )
 from providers.vendors import PLAIN, Vendor
 
@@ -210,6 +211,7 @@ class OpenAIAdapter(Adapter):
             name: codec(self) for name, codec in self.operations.items() if name in vendor.operations
         }
         self._by_chat = CompletionsByChat(self._codecs[CHAT])
+        self._responses = ResponsesCodec(self, self.responses_url)
         for secret in spec.secrets or ("",):
             self.endpoint(join(spec.base_url or vendor.base_url or "", "/"), secret)
 
@@ -221,7 +223,17 @@ class OpenAIAdapter(Adapter):
     def codec_for(self, call: Call, target: Target) -> Codec | None:
         if call.operation == COMPLETIONS and not self.vendor.completes(target.model):
             return self._by_chat
+        if ("tools" in call.payload or "functions" in call.payload) and self._goes_apart(call, target):
+            return self._responses
         return self.codec(call.operation)
+
+    def _goes_apart(self, call: Call, target: Target) -> bool:
+        quirks = self.vendor.quirks_of(target.model)
+        return call.operation == CHAT and quirks.goes_apart(call.payload) and bool(self.responses_url(target))
+
+    def responses_url(self, target: Target) -> str:
+        """Where a target has its Responses, "" where it has none."""
+        return join(target.base_url, "/responses")
 
     def endpoint(self, url: str, secret: str) -> Endpoint:
         """Where a POST goes, with the secret in its head. Raises ValueError."""
@@ -259,14 +271,6 @@ def _is_about_usage(body: bytes) -> bool:
     if len(body) > MAX_ERROR_BODY_BYTES or b"include_obfuscation" in body:
         return False
     return b"stream_options" in body or b"include_usage" in body
-
-
-def join(base_url: str, path: str) -> str:
-    """A path below a base URL; a query of the base URL stays at the end. Raises ValueError."""
-    if not base_url.isascii() or any(char <= " " for char in base_url):
-        raise ValueError("a URL is printable ASCII")
-    parts = urlsplit(base_url)
-    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
 
 
 def dump(fields: dict[str, Any]) -> bytes:

@@ -61,11 +61,20 @@ class Quirks:
     lax_tools: bool = False  # functions carry no `strict`
     spared_without_effort: bool = False  # takes `drops` after all while it does not reason
     default_effort: str = ""  # the reasoning_effort it assumes
+    functions_apart: bool = False  # while it reasons it takes functions only at its Responses
     _touched: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
         touched = self.drops | self.refuses | {*self.renames, *self.values, *self.choices, *self.ranges}
         object.__setattr__(self, "_touched", touched)
+
+    def goes_apart(self, payload: dict[str, Any]) -> bool:
+        """Must a call with tools go to the host's Responses?"""
+        if not self.functions_apart or payload.get("reasoning_effort", self.default_effort) == "none":
+            return False
+        return bool(payload.get("functions")) or any(
+            isinstance(tool, dict) and tool.get("type") == "function" for tool in payload.get("tools") or ()
+        )
 
     def fit(self, payload: dict[str, Any]) -> bool:
         """May the payload go up as it is?"""

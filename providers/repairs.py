@@ -16,6 +16,7 @@ from providers import errors
 from providers.errors import ProviderError
 from providers.openai import ChatCodec, OpenAIAdapter, OpenAICodec, dump
 from providers.passthrough import PassThrough, load
+from providers.translation import dicts
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, Reply
 from providers.vendors import FINISH, REASONING, ROLE, TOOL_CALLS
 
@@ -259,8 +260,3 @@ class RepairingAdapter(OpenAIAdapter):
     def repair_messages(self, payload: dict[str, Any]) -> bool:
         """For hosts whose content is of another shape: put it right in place; was there anything to do?"""
         return False
-
-
-def dicts(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; nothing else that a host may have put there."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

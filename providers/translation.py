@@ -18,9 +18,8 @@ from providers.answers import ChunkWriter
 from providers.completions import CompletionsByChat
 from providers.errors import ProviderError
 from providers.failures import Failures
-from providers.openai import join
 from providers.sse import EventTooLarge, Splitter
-from providers.types import CHAT, COMPLETIONS, Call, Chunk, Endpoint, ProviderSpec, Reply, Target, Usage
+from providers.types import CHAT, COMPLETIONS, Call, Chunk, Endpoint, ProviderSpec, Reply, Target, Usage, join
 from providers.vendors import Vendor
 
 MAX_REMEMBERED = 1024  # endpoints; forgotten all at once, as more than that is no plan
@@ -186,3 +185,8 @@ class EventDecoder(Decoder):
         chunk = Chunk(data, news)
         self._told = self.used
         return [chunk]
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; nothing else that a host may have put there."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from providers.health import Condition, Lane
 
@@ -95,6 +95,14 @@ class Endpoint:
             raise ValueError("a control character in a URL or header")
         head = "\r\n".join([*lines, "Content-Length: "]).encode("latin-1")
         return cls(parts.scheme, parts.hostname, port, head)
+
+
+def join(base_url: str, path: str) -> str:
+    """A path below a base URL; a query of the base URL stays at the end. Raises ValueError."""
+    if not base_url.isascii() or any(char <= " " for char in base_url):
+        raise ValueError("a URL is printable ASCII")
+    parts = urlsplit(base_url)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
 
 
 @dataclass(frozen=True, slots=True)

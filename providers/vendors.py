@@ -91,8 +91,22 @@ OPENAI_FAMILIES: Final = (
     (re.compile(r"(?:ft:)?o\d"), Quirks(drops=SAMPLING, renames=NEW_CAP)),
     (re.compile(r"gpt-\d[\d.]*-chat|chat-latest"), Quirks(renames=NEW_CAP)),
     (
-        re.compile(r"(?:ft:)?gpt-5\.[1-4](?!\d)"),
+        re.compile(r"(?:ft:)?gpt-5\.[24](?!\d)"),
+        Quirks(
+            drops=SAMPLING,
+            renames=NEW_CAP,
+            spared_without_effort=True,
+            default_effort="none",
+            functions_apart=True,
+        ),
+    ),
+    (
+        re.compile(r"(?:ft:)?gpt-5\.[13](?!\d)"),
         Quirks(drops=SAMPLING, renames=NEW_CAP, spared_without_effort=True, default_effort="none"),
+    ),
+    (
+        re.compile(r"(?:ft:)?gpt-(?:5\.(?:[6-9]|\d\d)|[6-9]|1\d)(?!\d)"),
+        Quirks(drops=SAMPLING, renames=NEW_CAP, spared_without_effort=True, functions_apart=True),
     ),
     (
         re.compile(r"(?:ft:)?gpt-(?:[5-9]|1\d)(?!\d)"),

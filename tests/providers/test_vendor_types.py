@@ -34,7 +34,7 @@ from pydantic.alias_generators import to_camel
 from typing_extensions import get_type_hints, is_typeddict
 
 from tests.providers import wire_cases
-from tests.providers.calling import Heard, codec_of
+from tests.providers.calling import Heard
 from tests.providers.wire_cases import Case
 
 CASES: Final = [case for case in wire_cases.cases() if not case.get("inbound")]
@@ -162,6 +162,6 @@ def test_what_the_client_gets(case: Case) -> None:
 @having("", "upstream_sse", "openai_chunks")
 def test_what_the_client_hears(case: Case) -> None:
     call = wire_cases.call_of(case)
-    decoder = codec_of(wire_cases.adapter_of(case), call.operation).decoder(call)
+    decoder = wire_cases.codec_of(case).decoder(call)
     for chunk in Heard(decoder, [wire_cases.stream_bytes(case["upstream_sse"])]).payloads:
         ChatCompletionChunk.model_validate(json.loads(json.dumps(chunk)), strict=True)

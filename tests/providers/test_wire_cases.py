@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from handlers import errors
 from tests.providers import wire_cases
-from tests.providers.calling import Heard, codec_of
+from tests.providers.calling import Heard
 from tests.providers.wire_cases import Case
 
 CASES: Final = [case for case in wire_cases.cases() if not case.get("inbound")]
@@ -25,7 +25,7 @@ def having(*keys: str) -> Any:
 
 def hear(case: Case, pieces: list[bytes]) -> Heard:
     call = wire_cases.call_of(case)
-    return Heard(codec_of(wire_cases.adapter_of(case), call.operation).decoder(call), pieces)
+    return Heard(wire_cases.codec_of(case).decoder(call), pieces)
 
 
 @having("openai_request", "upstream_request")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from handlers import errors
-from providers.adapter import Adapter
+from providers.adapter import Adapter, Codec
 from providers.catalog import Catalog
 from providers.errors import ProviderError, Unsupported
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, Target
 from providers.vendors import ROWS
-from tests.providers.calling import SECRET, codec_of, make_adapter, make_call
+from tests.providers.calling import SECRET, make_adapter, make_call
 
 HERE: Final = Path(__file__).parent.parent / "recorded" / "cases"
 OPERATIONS: Final = {"/v1/completions": COMPLETIONS, "/v1/embeddings": EMBEDDINGS}
@@ -83,13 +83,19 @@ def target_of(case: Case, call: Call) -> Target:
     return Target("it", adapter_of(case), base_url, call.model, SECRET, kind=kind, known=known)
 
 
-def sent(case: Case) -> tuple[str, Any]:
-    """The path and the body that the vendor gets."""
+def codec_of(case: Case) -> Codec:
+    """What translates the case's call."""
     call = call_of(case)
     target = target_of(case, call)
     codec = target.adapter.codec_for(call, target)
     assert codec is not None
-    request = codec.encode(call, target)
+    return codec
+
+
+def sent(case: Case) -> tuple[str, Any]:
+    """The path and the body that the vendor gets."""
+    call = call_of(case)
+    request = codec_of(case).encode(call, target_of(case, call))
     path = request.endpoint.head.split(b" ", 2)[1].decode()
     return path, json.loads(request.body)
 
@@ -97,8 +103,7 @@ def sent(case: Case) -> tuple[str, Any]:
 def answered(case: Case) -> Any:
     """What the client gets for the vendor's whole answer."""
     call = call_of(case)
-    codec = codec_of(adapter_of(case), call.operation)
-    return json.loads(codec.decode(call, json.dumps(case["upstream_response"]).encode()).body)
+    return json.loads(codec_of(case).decode(call, json.dumps(case["upstream_response"]).encode()).body)
 
 
 def refused(case: Case) -> errors.Answer:

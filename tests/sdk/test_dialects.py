@@ -162,17 +162,67 @@ class Gemini:
         return found
 
 
+class Responses:
+    """What OpenAI's Responses sends, for the newest models with functions. 20 tokens in and 10 out."""
+
+    kind = "openai"
+    model = "gpt-6-sol"
+
+    def key(self, *, is_stream: bool) -> str:
+        return self.model
+
+    def whole(self, *parts: Part) -> Answer:
+        return reply(self._response([self._item(part, at) for at, part in enumerate(parts)]))
+
+    def streamed(self, *parts: Part) -> Answer:
+        events: list[dict[str, Any]] = [{"type": "response.created", "response": {}}]
+        for at, part in enumerate(parts):
+            item = self._item(part, at)
+            events.append({"type": "response.output_item.added", "output_index": at, "item": item})
+            if part[0] == "text":
+                events.append({"type": "response.output_text.delta", "output_index": at, "delta": part[1]})
+            if part[0] == "thought":
+                delta = {"type": "response.reasoning_summary_text.delta", "delta": part[1]}
+                events.append({"output_index": at, **delta})
+            events.append({"type": "response.output_item.done", "output_index": at, "item": item})
+        events.append({"type": "response.completed", "response": self._response([])})
+        return stream(*(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events))
+
+    def _response(self, output: list[dict[str, Any]]) -> dict[str, Any]:
+        usage = {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
+        return {"object": "response", "status": "completed", "output": output, "usage": usage}
+
+    def _item(self, part: Part, at: int) -> dict[str, Any]:
+        kind, value = part
+        if kind == "thought":
+            summary = [{"type": "summary_text", "text": value}]
+            return {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": SIGNATURE}
+        if kind == "call":
+            called = {"type": "function_call", "call_id": f"call_{at}", "name": "weather"}
+            return {**called, "arguments": json.dumps(value)}
+        content = [{"type": "output_text", "text": value, "annotations": []}]
+        return {"type": "message", "role": "assistant", "content": content}
+
+    def check_second_turn(self, body: dict[str, Any]) -> None:
+        """What it thought comes back encrypted, then the call that it led to, then the result."""
+        thought, call, result = body["input"][-3:]
+        assert (thought["type"], thought["encrypted_content"]) == ("reasoning", SIGNATURE)
+        assert json.loads(call["arguments"]) == {"city": "Köln"}
+        assert (result["type"], result["call_id"]) == ("function_call_output", call["call_id"])
+
+
 Dialect = Claude | Gemini
 DIALECTS: Final = (Claude(), Gemini())
+THINKING: Final = (*DIALECTS, Responses())
 
 
 def settings(vendor: Vendor) -> str:
     origin = vendor.base_url.removesuffix("/v1")
     lines = ["[limits]\nip_rpm = 0\n[retry]\nretries = 0\n"]
-    for dialect in DIALECTS:
-        lines.append(
-            f'[[providers]]\nname = "{dialect.kind}"\nkind = "{dialect.kind}"\nbase_url = "{origin}"\n'
-        )
+    for dialect in THINKING:
+        base_url = vendor.base_url if dialect.kind == "openai" else origin
+        provider = f'[[providers]]\nname = "{dialect.kind}"\nkind = "{dialect.kind}"\n'
+        lines.append(f'{provider}base_url = "{base_url}"\n')
         lines.append(f'api_keys = ["{VENDOR_SECRET}"]\n')
         target = f'{{ provider = "{dialect.kind}", model = "{dialect.model}" }}'
         lines.append(f'[[models]]\nid = "{dialect.model}"\ntargets = [{target}]\n{PRICE}\n')
@@ -243,8 +293,9 @@ def test_a_stream_through_the_sdks_helper(vendor: Vendor, client: openai.OpenAI,
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("dialect", THINKING, ids=lambda dialect: dialect.kind)
 def test_a_tool_loop_with_thinking_over_two_turns(
-    vendor: Vendor, client: openai.OpenAI, dialect: Dialect, is_stream: bool
+    vendor: Vendor, client: openai.OpenAI, dialect: Dialect | Responses, is_stream: bool
 ) -> None:
     make = dialect.streamed if is_stream else dialect.whole
     first = make(("thought", "Hm, so."), ("call", {"city": "Köln"}))
