@@ -73,7 +73,8 @@ class CatalogSync:
 
 
 class CatalogKeeper:
-    """changed: called when other models are listed than before. clock: Unix seconds."""
+    """is_reading: else it only goes by what the tables have. changed: called when there are other models than
+    before. clock: Unix seconds."""
 
     def __init__(
         self,
@@ -81,12 +82,14 @@ class CatalogKeeper:
         lists: CatalogLists,
         sync: CatalogSync,
         router: Router,
+        is_reading: bool,
         changed: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._lists = lists
         self._sync = sync
         self._router = router
+        self._is_reading = is_reading
         self._changed = changed
         self._clock = clock
         self._version = 0
@@ -96,7 +99,9 @@ class CatalogKeeper:
     async def start(self) -> None:
         """Take over what the tables have. Raises StoreUnavailable."""
         await self._load()
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._take_turns())]
+        self._tasks = [asyncio.create_task(self._follow())]
+        if self._is_reading:
+            self._tasks.append(asyncio.create_task(self._take_turns()))
 
     async def close(self) -> None:
         for task in self._tasks:
