@@ -111,11 +111,9 @@ class CatalogKeeper:
 
     async def _load(self) -> None:
         found, self._version = await load(self._lists, self._router.listing_providers())
-        before = self._router.lists
+        before = _models(self._router.lists)
         self._router.use(found)
-        if {name: each.models for name, each in before.items()} != {
-            name: each.models for name, each in found.items()
-        }:
+        if _models(found) != before:
             self._changed()
 
     async def _follow(self) -> None:
@@ -145,6 +143,10 @@ class CatalogKeeper:
         if outcome.failure and self._failures.get(outcome.provider) != outcome.failure:
             log.info("the models of %s could not be listed: %s", outcome.provider, outcome.failure)
         self._failures[outcome.provider] = outcome.failure
+
+
+def _models(lists: Mapping[str, ProviderList]) -> dict[str, Mapping[str, ListedModel]]:
+    return {name: each.models for name, each in lists.items() if each.models}
 
 
 async def load(
