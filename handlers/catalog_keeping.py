@@ -133,7 +133,6 @@ class CatalogKeeper:
                 taken = await self._lists.take_turns(places, now, now + LEASE_SECONDS, since)
                 for outcome in await self._sync.all([providers[name] for name in taken]):
                     self._tell(outcome)
-                since = 0
             except StoreUnavailable as error:
                 log.warning("the list of models could not be kept: %s", error)
             await asyncio.sleep(random.uniform(1 - JITTER, 1) * TURN_SECONDS)
