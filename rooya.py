@@ -27,9 +27,10 @@ from handlers.accounting import Accounts, Bookkeeping
 from handlers.catalog_keeping import CatalogKeeper, CatalogSync
 from handlers.client_address import ClientAddresses
 from handlers.gate import Addresses, Gate
+from handlers.health_keeping import HealthKeeper
 from handlers.inference import Authenticator, Inference
 from handlers.limit_keeping import CorrectionWatch, Ledger, RedisBacking, forget_idle
-from handlers.model_pages import ListHealth, ModelPages
+from handlers.model_pages import ListHealth, ModelPages, Source, TrafficHealth
 from handlers.price_keeping import PriceKeeper
 from handlers.relay import Patience, Relay
 from handlers.request_id import RequestIds
@@ -46,6 +47,7 @@ from limits.shared import SharedLimiter
 from limits.types import Limiter
 from providers import price_edition, vendors
 from providers.estimate import Estimator
+from providers.health import Health
 from providers.model_fetch import ListReader
 from providers.price_list import PriceList
 from providers.transport import Transport
@@ -58,6 +60,7 @@ from store.mover import Books, Mover
 from store.past import PastReader
 from store.prices import Prices
 from store.recovery import Tell
+from store.rests import Rests
 from store.retention import Keep
 from store.secret import cookie_secret
 from store.settings import Settings
@@ -84,10 +87,12 @@ class Gateway:
     async def start(self) -> None:
         """Open everything and listen. Raises what `commands.REFUSALS` names, and OSError."""
         settings = self._settings
-        self.router = build_router(settings)
+        self._health = Health()
+        self.router = build_router(settings, self._health)
         closing = self._closing
         database = await Database.open(settings.server.data_dir / "rooya.db")
         closing.push_async_callback(database.close)
+        await self._keep_health(database)
         cookie_secret(settings.server.data_dir)
         self.keys = ApiKeys(database, settings.limits.tiers)
         redis = redis_client(settings.limits.redis_url)
@@ -109,6 +114,17 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+
+    async def _keep_health(self, database: Database) -> None:
+        clock = asyncio.get_running_loop().time
+        keeper = HealthKeeper(
+            health=self._health,
+            rests=Rests(database),
+            clock=clock,
+            unix_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        self._closing.push_async_callback(keeper.close)
+        await keeper.start()
 
     async def _keep_books(self) -> Mover:
         """The journal; what died calls had reserved in Redis is made good by filling it anew."""
@@ -203,7 +219,10 @@ class Gateway:
         )
         self._closing.push_async_callback(keeper.close)
         await keeper.start()
-        health = [ListHealth(lambda: self.router.lists, time.time)]
+        health: list[Source] = [
+            TrafficHealth(self._health, asyncio.get_running_loop().time),
+            ListHealth(lambda: self.router.lists, time.time),
+        ]
         self._pages = ModelPages(router=self.router, health=health, clock=time.monotonic)
 
     def _build_server(self, accounts: Accounts, limiter: Limiter) -> Server:
@@ -225,6 +244,7 @@ class Gateway:
                 router=self.router,
                 transport=self._transport,
                 accounts=accounts,
+                health=self._health,
                 patience=patience,
                 clock=clock,
             ),

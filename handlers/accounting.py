@@ -21,6 +21,7 @@ from providers import errors as vendor
 from providers.bounds import Unbounded, input_tokens
 from providers.errors import ProviderError
 from providers.estimate import TOKENS_A_MESSAGE, Estimator
+from providers.health import Lane
 from providers.pricing import cost
 from providers.types import CHAT, EMBEDDINGS, Call, Target, Usage
 from store.errors import LedgerFull
@@ -49,7 +50,7 @@ class Account(Claim):
         "attempt", "client_request_id", "cost_nanodollars", "details", "first_byte_ms", "is_stream", "place",
         "request_id", "started_at_ms", "status", "ticket", "total_ms", "used",
         "_accounts", "_answers", "_input_bound", "_told_bytes", "_worst",
-        "call", "is_open", "is_refused", "lowered_to", "terms", "text_bytes", "usage",
+        "call", "is_open", "is_refused", "lane", "lowered_to", "terms", "text_bytes", "usage",
     )  # fmt: skip
 
     rules: ApiKey
@@ -59,6 +60,7 @@ class Account(Claim):
     details: str
     first_byte_ms: int
     is_stream: bool
+    lane: Lane
     place: Place
     request_id: str
     started_at_ms: int
@@ -230,6 +232,7 @@ class Account(Claim):
 
     def _close(self, status: str, usage: Usage) -> None:
         self.is_open = False
+        self.lane.in_flight -= 1
         self.status = status
         self.used = usage
         charge = 0 if usage is NOTHING else min(self.price(usage), MOST_MONEY)
@@ -282,11 +285,11 @@ class Accounts:
         Raises Refused(`model_not_priced`, `unbounded_cost`).
         """
         terms = self._terms.find(call, target)
-        return None if terms is None else self._account(call, key, terms, number)
+        return None if terms is None else self._account(call, key, target, terms, number)
 
     async def learn(self, call: Call, key: ApiKey, target: Target, number: int) -> Account:
         """As `prepare`, looking up the price first."""
-        return self._account(call, key, await self._terms.learn(call, target), number)
+        return self._account(call, key, target, await self._terms.learn(call, target), number)
 
     def begin(self, account: Account) -> Awaitable[None] | None:
         """Have it admitted, and write down that it begins; what is returned has to be awaited first.
@@ -303,7 +306,7 @@ class Accounts:
             raise
         return None
 
-    def _account(self, call: Call, key: ApiKey, terms: Terms, number: int) -> Account:
+    def _account(self, call: Call, key: ApiKey, target: Target, terms: Terms, number: int) -> Account:
         has_budget = key.budget_nanodollars is not None
         if terms.price is None and has_budget:
             raise Refused("model_not_priced", f"The model '{call.model}' has no price.", param="model")
@@ -312,6 +315,7 @@ class Accounts:
             account = Account(self, call, terms, key, number)
         except Unbounded as error:
             raise Refused("unbounded_cost", param=error.param) from error
+        account.lane = target.lane
         if key.budget_period == TOTAL:
             account.window = key.spend_reset_at or 0
         else:
@@ -358,6 +362,7 @@ class Accounts:
                 raise
             account.ticket = UNRECORDED
         account.is_open = True
+        account.lane.in_flight += 1
 
     def since(self, at_ms: int) -> int:
         """Milliseconds since then; the clock may have been set back meanwhile."""

@@ -99,7 +99,8 @@ class Inference:
         else:
             answered = await self._relay.fetch(call, key)
             account = answered.account
-            headers = COST % divmod(account.cost_nanodollars, NANODOLLARS) + self._gate.fields(account)
+            cost = COST % divmod(account.cost_nanodollars, NANODOLLARS)
+            headers = cost + account.terms.served_by + self._gate.fields(account)
             if answered.dropped or account.lowered_to:
                 headers += _rare_fields(answered.dropped, account.lowered_to)
             exchange.respond(200, answered.reply.body, headers)
@@ -107,7 +108,7 @@ class Inference:
     async def _stream(self, exchange: Exchange, call: Call, key: ApiKey) -> None:
         opened = await self._relay.open(call, key)
         account = opened.account
-        headers = self._gate.fields(account)
+        headers = account.terms.served_by + self._gate.fields(account)
         try:
             await stream.send(exchange, opened, headers + _rare_fields(opened.dropped, account.lowered_to))
         finally:

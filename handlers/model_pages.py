@@ -14,23 +14,33 @@ from uuid import NAMESPACE_URL, uuid5
 
 import ujson
 
+from providers import health
 from providers.catalog import ProviderList, PublicModel
+from providers.health import DOWN, HEALTHY, UNKNOWN
 from providers.router import Router
 
-HEALTHY: Final = "healthy"
-DOWN: Final = "down"
-UNKNOWN: Final = "unknown"
 LIST_PROVES_SECONDS: Final = 7200  # a list that was read so lately shows that its provider is there
 OUTAGE_SECONDS: Final = 3600  # a provider whose list could not be had for so long is not
 KEEP_SECONDS: Final = 1.0
 SLICE: Final = 200  # models in one go: a millisecond
 
 
-class Health(Protocol):
+class Source(Protocol):
     """Who knows how a provider's model does."""
 
     def seen(self, provider: str, model: str) -> tuple[str, int | None]:
         """`healthy`, `down` or `unknown`, the last latency in milliseconds. model: the provider's name."""
+
+
+class TrafficHealth:
+    """Health by the calls that went there. clock: theirs."""
+
+    def __init__(self, health: health.Health, clock: Callable[[], float]) -> None:
+        self._health = health
+        self._clock = clock
+
+    def seen(self, provider: str, model: str) -> tuple[str, int | None]:
+        return self._health.seen(provider, model, self._clock())
 
 
 class ListHealth:
@@ -62,7 +72,7 @@ class StatusRow(NamedTuple):
 class ModelPages:
     """health: the sources, the one to believe first at the front. clock: seconds."""
 
-    def __init__(self, *, router: Router, health: Sequence[Health], clock: Callable[[], float]) -> None:
+    def __init__(self, *, router: Router, health: Sequence[Source], clock: Callable[[], float]) -> None:
         self._router = router
         self._health = health
         self._clock = clock

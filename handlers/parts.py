@@ -14,6 +14,7 @@ from typing import Any, Final
 from handlers.accounting import Account
 from handlers.answering import Stream
 from providers.adapter import Codec, Decoder
+from providers.answers import joined
 from providers.errors import ProviderError
 from providers.transport import Response, Transport
 from providers.types import Call, Chunk, Reply, Target, UpstreamRequest, Usage
@@ -52,7 +53,7 @@ class Parts:
         replies = await all_or_none(
             [self._fetch(at, transport, deadline, account) for at in range(len(self.calls))]
         )
-        return self.codec.joined(self.call, self.calls, replies)
+        return joined(replies)
 
     async def _fetch(self, at: int, transport: Transport, deadline: float, account: Account) -> Reply:
         async with self._turns:

@@ -1,14 +1,17 @@
 """The story of one call: which targets, in which order, until one answers.
 
-Plain Python: knows no vendor, no SQL, no HTTP status. A second target is tried only while no byte
-has reached the client and only for failures that say so; past the deadline nothing is tried.
+Plain Python: knows no vendor, no SQL, no HTTP status. A second attempt is made only while no byte has reached
+the client and only for failures that say so: at another target, or at the same one after a while where there
+is no other. Past the deadline nothing is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import ujson
 
@@ -16,14 +19,18 @@ from handlers.accounting import Account, Accounts
 from handlers.answering import LocalStream, Stream
 from handlers.errors import Refused
 from handlers.parts import JoinedStream, Parts
+from providers import errors
 from providers.adapter import Codec
 from providers.errors import OperationNotOffered, ProviderError
-from providers.router import Router
+from providers.health import Health
+from providers.router import Router, following
 from providers.transport import Transport
 from providers.types import Call, Reply, Target
 from store.types import ApiKey
 
 Served = TypeVar("Served")
+FIRST_PAUSE_SECONDS: Final = 0.5  # before the same target is asked again; then twice as long, less up to half
+LONGEST_PAUSE_SECONDS: Final = 5.0  # that a vendor may ask for: beyond it the client is told, and decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class Relay:
         router: Router,
         transport: Transport,
         accounts: Accounts,
+        health: Health,
         patience: Patience,
         clock: Callable[[], float],
     ) -> None:
@@ -61,6 +69,7 @@ class Relay:
         self._router = router
         self._transport = transport
         self._accounts = accounts
+        self._health = health
         self._patience = patience
 
     def fetch(self, call: Call, key: ApiKey) -> Coroutine[Any, Any, Answered]:
@@ -87,23 +96,45 @@ class Relay:
     ) -> Served:
         if key.models is not None and call.model not in key.models:
             raise Refused("model_not_allowed", param="model")
-        targets = self._router.targets(call.model, call.operation)
-        deadline = self._clock() + seconds
-        at = 0
-        is_amended = False
-        for number in range(self._patience.retries + 1):
+        began = self._clock()
+        targets = self._router.targets(call.model, call.operation, began)
+        target, tried = targets[0], [targets[0]]
+        deadline = began + seconds
+        number = 0
+        while True:
             try:
-                return await attempt(call, key, targets[at], number, deadline)
+                served = await attempt(call, key, target, number, deadline)
             except ProviderError as failure:
-                if failure.amend is not None and not is_amended:
-                    call, is_amended = amended(call, failure.amend), True
-                elif not failure.is_learned:
-                    at += 1
-                    if not failure.retryable:
-                        raise
-                if number == self._patience.retries or at == len(targets):
+                self._health.failed(target.lane, self._clock(), failure)
+                if number == self._patience.retries:
                     raise
-        raise AssertionError("the last attempt returns or raises")
+                if failure.amend is not None:
+                    call = amended(call, failure.amend)
+                elif not failure.is_learned:
+                    target = await self._another(targets, tried, failure, deadline)
+                number += 1
+                began = self._clock()
+            else:
+                now = self._clock()
+                self._health.succeeded(target.lane, now, now - began)
+                return served
+
+    async def _another(
+        self, targets: Sequence[Target], tried: list[Target], failure: ProviderError, deadline: float
+    ) -> Target:
+        """Whom to ask next: somebody else at once, else the same after a while. Or raises the failure."""
+        if not failure.retryable:
+            raise failure
+        target = following(targets, tried, failure)
+        if target is not None:
+            tried.append(target)
+            return target
+        wait_seconds = pause_seconds(failure, len(tried))
+        if wait_seconds is None or self._clock() + wait_seconds >= deadline:
+            raise failure
+        await asyncio.sleep(wait_seconds)
+        tried.append(tried[-1])
+        return tried[-1]
 
     async def _fetch_from(
         self, call: Call, key: ApiKey, target: Target, number: int, deadline: float
@@ -255,6 +286,20 @@ class Relay:
         if codec is None:
             raise OperationNotOffered(call.model, call.operation)
         return codec
+
+
+def pause_seconds(failure: ProviderError, attempts: int) -> float | None:
+    """How long to wait before the same target is asked again, None where that cannot help.
+
+    A vendor that names a longer time than a client should wait here has its word passed on instead. Where our
+    own bound is reached (no status), waiting calls would only make it worse.
+    """
+    wish = failure.retry_after_seconds
+    is_ours = failure.kind == errors.OVERLOADED and failure.status is None
+    if failure.kind == errors.AUTH or is_ours or (wish is not None and wish > LONGEST_PAUSE_SECONDS):
+        return None
+    pause: float = FIRST_PAUSE_SECONDS * 2 ** (attempts - 1) * random.uniform(0.5, 1)
+    return max(pause, wish or 0)
 
 
 def amended(call: Call, amend: Callable[[dict[str, Any]], dict[str, Any]]) -> Call:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from providers import pricing
+from providers.health import Health
 from providers.router import Router
 from providers.types import ModelSpec, ProviderSpec, TargetSpec, Timeouts
 from store.settings import ModelEntry, Settings
@@ -12,12 +13,12 @@ from store.settings import ModelEntry, Settings
 DEMO: Final = ProviderSpec(name="demo", kind="demo")
 
 
-def build_router(settings: Settings) -> Router:
-    """Where no provider is configured there is the demo's. Raises ProviderMisconfigured."""
+def build_router(settings: Settings, health: Health | None = None) -> Router:
+    """Raises ProviderMisconfigured. health: what calls note how the vendors feel in, None = nobody asks."""
     timeouts = Timeouts(settings.timeouts.connect_s, settings.timeouts.first_byte_s, settings.timeouts.idle_s)
     providers = [ProviderSpec(p.name, p.kind, p.base_url, p.api_keys) for p in settings.providers]
     models = [model_spec(entry, timeouts) for entry in settings.models]
-    return Router.from_specs(providers or [DEMO], models, timeouts)
+    return Router.from_specs(providers or [DEMO], models, timeouts, health=health)
 
 
 def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:

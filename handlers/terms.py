@@ -30,10 +30,13 @@ MILLION: Final = 1_000_000
 class Terms:
     """price: None where none is known. max_output: tokens of one answer of a call that names no cap.
 
-    an_image: the most tokens that one image takes, None where nobody says.
+    an_image: the most tokens that one image takes, None where nobody says. served_by: the header line for it.
     """
 
-    __slots__ = ("_fee", "_input", "_output", "_steps", "an_image", "family", "max_output", "place", "price")
+    __slots__ = (
+        "_fee", "_input", "_output", "_steps",
+        "an_image", "family", "max_output", "place", "price", "served_by",
+    )  # fmt: skip
 
     def __init__(
         self, place: Place, price: Price | None, family: str, max_output: int, an_image: int | None = None
@@ -43,6 +46,8 @@ class Terms:
         self.family = family
         self.max_output = max_output
         self.an_image = an_image
+        name = "".join(char if char.isprintable() else "?" for char in place.provider)
+        self.served_by = b"X-Rooya-Provider: %b\r\n" % name.encode("ascii", "replace")
         steps = [] if price is None else list(_steps(price))
         self._input = max((_dearest_input(rates) for start, rates in steps if not start), default=0)
         self._output = max((_dearest_output(rates) for start, rates in steps if not start), default=0)

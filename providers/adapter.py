@@ -56,13 +56,9 @@ class Codec:
     def divide(self, call: Call) -> list[Call]:
         """The calls that answer it together, where the vendor has no word for several answers.
 
-        Empty = it goes as it is. Each part has a `first_choice`.
+        Empty = it goes as it is. Each part has a `first_choice`, from which its answer counts its choices.
         """
         return []
-
-    def joined(self, call: Call, parts: list[Call], replies: list[Reply]) -> Reply:
-        """The answer that the replies to the parts of a divided call make together."""
-        return answers.joined(parts, replies)
 
     def ending(self, call: Call, used: Usage | None) -> bytes:
         """What closes the stream of a divided call, after the streams of all its parts."""

@@ -80,16 +80,15 @@ def reported(used: Usage, *, has_cache: bool = False) -> dict[str, Any]:
     return fields
 
 
-def joined(parts: list[Call], replies: list[Reply]) -> Reply:
+def joined(replies: list[Reply]) -> Reply:
     """The replies to the parts of one call as one: choices (or embeddings) in their order, usage added up."""
     whole: dict[str, Any] = {}
     items: list[dict[str, Any]] = []
     name = "choices"
-    for part, reply in zip(parts, replies, strict=True):
+    for reply in replies:
         answer = ujson.loads(reply.body)
         name = "data" if "data" in answer else "choices"
-        first = part.first_choice or 0
-        items += ({**item, "index": first + item["index"]} for item in answer[name])
+        items += answer[name]
         usage = _added(whole.get("usage"), answer.get("usage"))
         whole = {**answer, **whole, "usage": usage}
     whole[name] = sorted(items, key=_index)

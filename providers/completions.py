@@ -59,9 +59,10 @@ class CompletionsByChat(Codec):
     def decode(self, call: Call, body: bytes) -> Reply:
         reply = self._chat.decode(_as_chat(call), body)
         answer = ujson.loads(reply.body)
-        echoed = _echoed(call)
+        echoed, first = _echoed(call), call.first_choice or 0
         choices = [
-            _choice(choice, echoed + (choice["message"].get("content") or "")) for choice in answer["choices"]
+            _choice(choice, echoed + (choice["message"].get("content") or ""), first)
+            for choice in answer["choices"]
         ]
         usage = {"usage": answer["usage"]} if "usage" in answer else {}
         return Reply(dump({**_head(call), "choices": choices, **usage}), reply.usage)
@@ -146,7 +147,7 @@ def _echoed(call: Call) -> str:
     return prompts(call.payload)[0] if call.payload.get("echo") else ""
 
 
-def _choice(choice: dict[str, Any], text: str, first: int = 0) -> dict[str, Any]:
+def _choice(choice: dict[str, Any], text: str, first: int) -> dict[str, Any]:
     reason = choice.get("finish_reason")
     finish = reason if reason is None or reason in FINISHES else "stop"
     return {"text": text, "index": first + choice["index"], "logprobs": None, "finish_reason": finish}

@@ -208,11 +208,18 @@ def arguments_of(written: Any) -> dict[str, Any]:
     text = written if isinstance(written, str) else ""
     if not text.strip():
         return {}
+    parsed = parsed_object(text)
+    return {"raw_arguments": text} if parsed is None else parsed
+
+
+def parsed_object(text: str) -> dict[str, Any] | None:
+    """Text as the JSON object that it is; None for any other, and for one that holds NaN or an infinity."""
     try:
         parsed = ujson.loads(text)
-    except ValueError:
-        parsed = None
-    return parsed if isinstance(parsed, dict) else {"raw_arguments": text}
+        ujson.dumps(parsed, allow_nan=False)
+    except (ValueError, OverflowError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _texts(path: str, message: dict[str, Any]) -> Iterator[Text]:

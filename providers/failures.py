@@ -69,22 +69,25 @@ class Failures:
 
     def from_answer(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> ProviderError:
         """A non-2xx answer."""
-        failure = self._make(status, parse(body))
-        failure.retry_after_seconds = retry_after_seconds(headers)
+        failure = self.make(status, parse(body))
+        wish = retry_after_seconds(headers)
+        if wish is not None:
+            failure.retry_after_seconds = wish
         return failure
 
     def from_event(self, payload: Any) -> ProviderError:
         """An error that came where an answer was due: in a 200, or inside a stream."""
         error = payload.get("error") if isinstance(payload, dict) else payload
         fields = error if isinstance(error, dict) else payload if isinstance(payload, dict) else {}
-        return self._make(_status_within(fields), payload)
+        return self.make(_status_within(fields), payload)
 
     def no_answer(self) -> ProviderError:
         """A 2xx without an answer in it: no JSON, not a byte, something else's body."""
         message = "The provider's answer was empty or not understood."
         return ProviderError(errors.FAILED, message, retryable=True)
 
-    def _make(self, status: int | None, payload: Any) -> ProviderError:
+    def make(self, status: int | None, payload: Any) -> ProviderError:
+        """A failure by its status, None where it has none, and what the vendor wrote."""
         kind = self._kind(status)
         message, code, param = describe(payload)
         if kind == errors.AUTH or not message:

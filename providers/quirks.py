@@ -26,6 +26,7 @@ NEUTRAL: Final[Mapping[str, Any]] = MappingProxyType(
         "logprobs": False,
         "logit_bias": {},
         "tools": [],
+        "modalities": ["text"],
         "store": False,
         "parallel_tool_calls": True,
         "service_tier": "auto",

@@ -13,10 +13,11 @@ from datetime import date
 
 from cachetools import FIFOCache
 
-from providers import loader
+from providers import errors, loader
 from providers.adapter import Adapter
 from providers.catalog import Catalog, ProviderList, PublicModel
-from providers.errors import ModelNotFound, OperationNotOffered, ProviderMisconfigured
+from providers.errors import ModelNotFound, OperationNotOffered, ProviderError, ProviderMisconfigured
+from providers.health import Health
 from providers.model_lists import DIALECTS, USUAL
 from providers.names import Names
 from providers.price_list import Served
@@ -52,13 +53,14 @@ class Entry:
         self.balance = 0
         self._turn = 0
 
-    def rotated(self) -> tuple[Target, ...]:
-        """The targets, another secret first each time."""
+    def rotated(self, now: float) -> tuple[Target, ...]:
+        """The targets: secrets that do not rest first, and of those the ones with fewer calls under way."""
         if len(self.targets) == 1:
             return self.targets
         turn = self._turn
         self._turn = (turn + 1) % len(self.targets)
-        return self.targets[turn:] + self.targets[:turn]
+        turned = self.targets[turn:] + self.targets[:turn]
+        return tuple(sorted(turned, key=lambda each: (not each.lane.is_ready(now), each.lane.in_flight)))
 
 
 class Route:
@@ -72,10 +74,10 @@ class Route:
         is_single = len(entries) == 1 and len(entries[0].targets) == 1
         self._only = entries[0].targets if is_single else None
 
-    def next(self) -> tuple[Target, ...]:
+    def next(self, now: float) -> tuple[Target, ...]:
         """One target of every entry, by priority and spread, then their further secrets in that order.
 
-        A provider that is down is down with every secret: the other entries come first.
+        What rests after failures comes last, in the same order; a call is its probe when the rest is over.
         """
         if self._only is not None:
             return self._only
@@ -83,10 +85,12 @@ class Route:
         further: list[Target] = []
         for group in self._groups:
             for entry in _spread(group):
-                targets = entry.rotated()
+                targets = entry.rotated(now)
                 first.append(targets[0])
                 further += targets[1:]
-        return (*first, *further)
+        ordered = sorted((*first, *further), key=lambda target: not target.lane.is_ready(now))
+        ordered[0].lane.probe(now)
+        return tuple(ordered)
 
 
 def _spread(group: list[Entry]) -> list[Entry]:
@@ -100,6 +104,16 @@ def _spread(group: list[Entry]) -> list[Entry]:
     ordered = sorted(group, key=_balance, reverse=True)
     ordered[0].balance -= total
     return ordered
+
+
+def following(targets: Sequence[Target], tried: Sequence[Target], failure: ProviderError) -> Target | None:
+    """Whom to ask after a failure: of an account or a rate limit another secret, of anything else another
+    provider or model, then whatever was not asked yet. None = all were."""
+    left = [target for target in targets if target not in tried]
+    last = tried[-1]
+    is_lanes = failure.kind in (errors.AUTH, errors.RATE_LIMIT)
+    preferred = [target for target in left if (target.lane.condition is last.lane.condition) == is_lanes]
+    return next(iter(preferred or left), None)
 
 
 def _balance(entry: Entry) -> int:
@@ -117,11 +131,13 @@ class Router:
         timeouts: Timeouts,
         catalog: Catalog,
         today: Callable[[], date],
+        health: Health,
     ) -> None:
         self._providers = providers
         self._models = models
         self._timeouts = timeouts
         self._names = Names(providers, models, catalog, today)
+        self._health = health
         self._routes: FIFOCache[tuple[str, str], Route] = FIFOCache(MAX_ROUTES)
 
     @classmethod
@@ -132,6 +148,7 @@ class Router:
         timeouts: Timeouts,
         *,
         today: Callable[[], date] = date.today,
+        health: Health | None = None,
     ) -> Router:
         """Raises ProviderMisconfigured."""
         built: dict[str, Provider] = {}
@@ -145,15 +162,25 @@ class Router:
                 raise ProviderMisconfigured(f"[[models]] {model.id}", "the id is given twice")
             _check(model, built)
             named[model.id] = model
-        return cls(providers=built, models=named, timeouts=timeouts, catalog=Catalog.bundled(), today=today)
+        return cls(
+            providers=built,
+            models=named,
+            timeouts=timeouts,
+            catalog=Catalog.bundled(),
+            today=today,
+            health=health or Health(),
+        )
 
-    def targets(self, name: str, operation: str) -> Sequence[Target]:
-        """At least one, the one to try first at the front. Raises ModelNotFound, OperationNotOffered."""
+    def targets(self, name: str, operation: str, now: float) -> Sequence[Target]:
+        """At least one, the one to try first at the front. now: seconds, by the clock of the calls' health.
+
+        Raises ModelNotFound, OperationNotOffered.
+        """
         try:
             route = self._routes[name, operation]
         except KeyError:
             route = self._resolve(name, operation)
-        return route.next()
+        return route.next(now)
 
     def use(self, lists: Mapping[str, ProviderList]) -> None:
         """Go by these lists of the providers' own from now on; days begin with the next call too."""
@@ -235,8 +262,9 @@ class Router:
                 timeouts,
                 provider.kind,
                 known,
+                self._health.lane(provider.name, spec.model, number),
             )
-            for secret in provider.secrets
+            for number, secret in enumerate(provider.secrets)
         )
         return Entry(targets, spec.weight, spec.priority)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from providers.health import Condition, Lane
+
 if TYPE_CHECKING:
     from providers.adapter import Adapter
     from providers.catalog import CatalogModel
@@ -99,7 +101,7 @@ class Endpoint:
 class Target:
     """A chosen destination: one model of one provider with one of its secrets.
 
-    known: what the catalogue says of the model, None where it has no such row.
+    known: what the catalogue says of the model, None where it has no such row. lane: how it feels.
     """
 
     provider: str
@@ -110,6 +112,7 @@ class Target:
     timeouts: Timeouts = Timeouts()
     kind: str = ""
     known: CatalogModel | None = None
+    lane: Lane = field(default_factory=lambda: Lane(Condition("", ""), 0), compare=False, repr=False)
 
 
 @dataclass(slots=True)

@@ -87,10 +87,15 @@ class Database:
         return self._scope(self._reader, self._read_lock, "BEGIN")
 
     async def fetch_one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
+        """As `fetch_all`, its first row."""
+        rows = await self.fetch_all(sql, parameters)
+        return rows[0] if rows else None
+
+    async def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """A single committed state, in a single trip. Raises StoreUnavailable."""
         async with self._read_lock:
             with translated():
-                return await Transaction(self._reader).fetch_one(sql, parameters)
+                return await Transaction(self._reader).fetch_all(sql, parameters)
 
     @asynccontextmanager
     async def _scope(

@@ -183,8 +183,11 @@ def _lower(headers: Any) -> dict[str, str]:
 
 
 def toml(base_url: str, more: str = "") -> str:
-    """A configuration with one provider, the fake one; addresses are not counted unless `more` says so."""
+    """A configuration with one provider, the fake one; unless `more` has its own words for it, no addresses
+    are counted and no call is tried again."""
     if "[limits]" not in more:
         more += "\n[limits]\nip_rpm = 0\n"
+    if "[retry]" not in more:
+        more += "\n[retry]\nretries = 0\n"
     provider = f'[[providers]]\nname = "fake"\nkind = "openai_compatible"\nbase_url = "{base_url}"\n'
     return f'{more}\n{provider}api_keys = ["{VENDOR_SECRET}"]\n'

@@ -72,7 +72,7 @@ async def spend(mover: Mover, calls: int) -> int:
         estimator=estimator,
         clock=time.time,
     )
-    (target,) = router.targets("gpt-4o", CHAT)
+    (target,) = router.targets("gpt-4o", CHAT, 0.0)
     codec = loader.build(spec).codec(CHAT)
     assert codec is not None
     made = [make_call(number) for number in range(calls)]

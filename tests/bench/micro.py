@@ -1,4 +1,4 @@
-"""The key check on a memory hit, and what the ledger costs a call: nanoseconds.
+"""The key check on a memory hit, the ledger, routing, a translated chunk: nanoseconds each.
 
     python tests/bench/micro.py [--calls N] [--json]
 
@@ -27,6 +27,7 @@ from ledger_cost import ledger_ns
 from store.database import Database
 from store.keyring import Keyring
 from store.keys import ApiKeys, NewKey
+from translation_cost import EVENTS, chunk_ns, routing_ns
 
 ROUNDS = 15
 LEDGER_ROUNDS = 3
@@ -88,6 +89,8 @@ def main() -> None:
     for _ in range(LEDGER_ROUNDS):
         with tempfile.TemporaryDirectory(prefix="rooya-bench-") as folder:
             costs.append(ledger_ns(Path(folder), options.calls))
+    figures["routing_ns"] = routing_ns(options.calls)
+    figures["chunk_ns"] = max(map(chunk_ns, EVENTS))
     figures |= min(costs, key=lambda cost: cost["ledger_loop_ns"])
     print(json.dumps(figures) if options.json else "\n".join(f"{n}: {ns:.0f}" for n, ns in figures.items()))
 

@@ -54,6 +54,8 @@ TARGETS = (
     Target("memory when idle", ("memory", "rooya", "idle_mib"), 60, "MiB", is_strict=True),
     Target("start against the imports", ("start", "ratio"), 2.0, "x"),
     Target("key check on a memory hit", ("micro", "key_check_ns"), 1000, "ns", is_strict=True),
+    Target("routing, of two targets", ("micro", "routing_ns"), 2000, "ns"),
+    Target("a translated chunk, of the dearer dialect", ("micro", "chunk_ns"), 12000, "ns"),
     Target("ledger on the loop's thread", ("micro", "ledger_loop_ns"), 6000, "ns"),
     Target("ledger in the whole process", ("micro", "ledger_process_ns"), 12000, "ns"),
 )
@@ -162,6 +164,8 @@ def _rest_lines(report: Report) -> list[str]:
         )
     if micro := report.get("micro"):
         lines.append(f"key     {micro['key_check_ns']:.0f} ns a check on a memory hit")
+        lines.append(f"routing {micro['routing_ns']:.0f} ns a call of two targets")
+        lines.append(f"chunk   {micro['chunk_ns'] / 1000:.1f} µs to translate one, of the dearer dialect")
         loop, whole = micro["ledger_loop_ns"] / 1000, micro["ledger_process_ns"] / 1000
         lines.append(f"ledger  {loop:.1f} µs a call on the loop's thread, {whole:.1f} in the process")
     return lines

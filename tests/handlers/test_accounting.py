@@ -26,6 +26,7 @@ from limits.embedded import EmbeddedLimiter
 from providers import errors as vendor
 from providers.errors import ProviderError
 from providers.estimate import Estimator
+from providers.health import Health
 from providers.price_list import PriceList, Served
 from providers.pricing import NAMES, Period, Price, Rates, Tariff, cost, from_usd
 from providers.router import Router
@@ -88,14 +89,19 @@ class World:
         )
 
     def target(self, model: str = "m") -> Target:
-        return self.router.targets(model, CHAT)[0]
+        return self.router.targets(model, CHAT, 0.0)[0]
 
     async def relayed(self, call: Call) -> AsyncIterator[bytes]:
         """The answer, as far as it is handed out."""
         transport = Transport()
         clock = asyncio.get_running_loop().time
         relay = Relay(
-            router=self.router, transport=transport, accounts=self.accounts, patience=Patience(), clock=clock
+            router=self.router,
+            transport=transport,
+            accounts=self.accounts,
+            health=Health(),
+            patience=Patience(),
+            clock=clock,
         )
         try:
             if not call.stream:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handlers.model_pages import SLICE, Health, ListHealth, ModelPages
+from handlers.model_pages import SLICE, ListHealth, ModelPages, Source
 from providers.catalog import ProviderList, provider_list
 from providers.errors import ModelNotFound
 from providers.model_lists import ListedModel
@@ -55,7 +55,7 @@ def run(test: Callable[[], Awaitable[Any]]) -> Any:
     return asyncio.run(asyncio.wait_for(test(), 60))  # type: ignore[arg-type]
 
 
-def status(router: Router, *health: Health, clock: Callable[[], float] | None = None) -> Any:
+def status(router: Router, *health: Source, clock: Callable[[], float] | None = None) -> Any:
     pages = ModelPages(router=router, health=health, clock=clock or Clock())
     return json.loads(run(pages.status))
 

@@ -42,7 +42,7 @@ def router_of(
 
 
 def places(router: Router, name: str) -> list[str]:
-    return [f"{target.provider}:{target.model}" for target in router.targets(name, CHAT)]
+    return [f"{target.provider}:{target.model}" for target in router.targets(name, CHAT, 0.0)]
 
 
 # Names
@@ -53,7 +53,7 @@ def test_a_provider_that_lists_a_name_serves_it() -> None:
     assert places(router, "mine") == ["lab:mine", "home:mine"]
     assert places(router, "other") == ["home:other"]
     with pytest.raises(ModelNotFound):
-        router.targets("nobodys", CHAT)
+        router.targets("nobodys", CHAT, 0.0)
 
 
 def test_a_vendor_goes_before_those_who_list_its_models_name() -> None:
@@ -81,10 +81,10 @@ def test_what_a_list_says_of_a_model_is_known_of_its_target() -> None:
         ListedModel("claude-new", "chat", 7, 6, quirks='{"adaptive_thinking":true}'),
     ]
     router.use({name: provider_list(listed, read_at=1) for name in ("openai", "anthropic")})
-    known = router.targets("gpt-4o", CHAT)[0].known
+    known = router.targets("gpt-4o", CHAT, 0.0)[0].known
     assert known is not None and (known.type, known.context, known.max_output) == ("chat", 9, 8)
     assert known.retires == date(2027, 1, 14)
-    known = router.targets("anthropic/claude-new", CHAT)[0].known
+    known = router.targets("anthropic/claude-new", CHAT, 0.0)[0].known
     assert known is not None and known.quirks == {"adaptive_thinking": True} and known.max_output == 6
 
 
@@ -118,7 +118,7 @@ def test_an_alias_of_a_vendor_who_is_not_there_is_no_name() -> None:
     router = router_of(OPENAI, MISTRAL)
     assert "claude-3.5-sonnet" not in router.models()
     with pytest.raises(ModelNotFound):
-        router.targets("claude-3.5-sonnet", CHAT)
+        router.targets("claude-3.5-sonnet", CHAT, 0.0)
 
 
 def test_an_alias_passes_over_what_its_provider_does_not_list() -> None:

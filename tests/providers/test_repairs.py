@@ -14,6 +14,7 @@ from providers.vendors import ROWS
 from tests.providers.calling import (
     DONE,
     FINISH,
+    REQUEST_ID,
     Heard,
     asking_call,
     codec_of,
@@ -143,7 +144,7 @@ def test_arguments_as_an_object_become_text() -> None:
 
 def test_a_call_without_an_id_gets_one() -> None:
     heard = stream(ROLE, call_piece(function=NAMES), DONE)
-    assert accumulated_calls(heard)[0]["id"] == "call_req-1_0"
+    assert accumulated_calls(heard)[0]["id"] == f"call_{REQUEST_ID}_0"
 
 
 def test_ordinary_calls_pass_byte_for_byte() -> None:
@@ -272,7 +273,7 @@ def test_a_whole_answer_is_put_right() -> None:
     assert choice["message"]["reasoning_content"] == "hm"
     assert choice["message"]["tool_calls"] == [
         {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}},
-        {"id": "call_req-1_1", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+        {"id": f"call_{REQUEST_ID}_1", "type": "function", "function": {"name": "g", "arguments": "{}"}},
     ]
 
 

@@ -9,10 +9,20 @@ from datetime import date
 
 import pytest
 
+from providers import errors
 from providers.catalog import Catalog
-from providers.errors import ModelNotFound, OperationNotOffered, ProviderMisconfigured
-from providers.router import Router
-from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, ModelSpec, ProviderSpec, TargetSpec, Timeouts
+from providers.errors import ModelNotFound, OperationNotOffered, ProviderError, ProviderMisconfigured
+from providers.router import Router, following
+from providers.types import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    ModelSpec,
+    ProviderSpec,
+    Target,
+    TargetSpec,
+    Timeouts,
+)
 
 DEMO = ProviderSpec("demo", "demo")
 OPENAI = ProviderSpec("openai", "openai", None, ("sk-aaaaaaaa",))
@@ -31,7 +41,7 @@ def alias(*targets: TargetSpec, name: str = "alias") -> ModelSpec:
 
 
 def names(router: Router, model: str, operation: str = CHAT) -> list[str]:
-    return [f"{target.provider}:{target.model}" for target in router.targets(model, operation)]
+    return [f"{target.provider}:{target.model}" for target in router.targets(model, operation, 0.0)]
 
 
 # Resolution
@@ -76,7 +86,7 @@ def test_then_the_only_provider() -> None:
 )
 def test_else_there_is_no_such_model(name: str) -> None:
     with pytest.raises(ModelNotFound):
-        route(OPENAI, LOCAL).targets(name, CHAT)
+        route(OPENAI, LOCAL).targets(name, CHAT, 0.0)
 
 
 def test_the_demo_serves_its_one_model() -> None:
@@ -84,15 +94,15 @@ def test_the_demo_serves_its_one_model() -> None:
         assert names(route(DEMO), name) == ["demo:demo-echo"]
     for name in ("gpt-4o", "demo/gpt-4o", "x"):
         with pytest.raises(ModelNotFound):
-            route(DEMO).targets(name, CHAT)
+            route(DEMO).targets(name, CHAT, 0.0)
 
 
 def test_an_operation_that_is_not_offered() -> None:
     router = route(PERPLEXITY, DEMO)
     with pytest.raises(OperationNotOffered):
-        router.targets("sonar", EMBEDDINGS)
-    assert router.targets("sonar", COMPLETIONS)
-    assert router.targets("demo-echo", EMBEDDINGS)
+        router.targets("sonar", EMBEDDINGS, 0.0)
+    assert router.targets("sonar", COMPLETIONS, 0.0)
+    assert router.targets("demo-echo", EMBEDDINGS, 0.0)
 
 
 def test_targets_that_do_not_offer_it_are_passed_over() -> None:
@@ -106,7 +116,7 @@ def test_targets_that_do_not_offer_it_are_passed_over() -> None:
 
 
 def firsts(router: Router, count: int) -> str:
-    return "".join(router.targets("alias", CHAT)[0].model for _ in range(count))
+    return "".join(router.targets("alias", CHAT, 0.0)[0].model for _ in range(count))
 
 
 def test_lower_priorities_come_first_and_the_rest_follows() -> None:
@@ -138,7 +148,7 @@ def test_every_order_holds_every_target_once() -> None:
 
 def test_secrets_take_turns() -> None:
     router = route(ProviderSpec("openai", "openai", None, ("sk-1aaaaaaa", "sk-2aaaaaaa", "sk-3aaaaaaa")))
-    orders = [[target.secret[3] for target in router.targets("gpt-4o", CHAT)] for _ in range(4)]
+    orders = [[target.secret[3] for target in router.targets("gpt-4o", CHAT, 0.0)] for _ in range(4)]
     assert orders == [["1", "2", "3"], ["2", "3", "1"], ["3", "1", "2"], ["1", "2", "3"]]
 
 
@@ -155,10 +165,10 @@ def test_timeouts_are_the_models_own_where_it_has_some() -> None:
         alias(TargetSpec("openai", "x")),
     ]
     router = route(OPENAI, models=models)
-    assert router.targets("slow", CHAT)[0].timeouts == own
+    assert router.targets("slow", CHAT, 0.0)[0].timeouts == own
     assert (
-        router.targets("alias", CHAT)[0].timeouts
-        == router.targets("gpt-4o", CHAT)[0].timeouts
+        router.targets("alias", CHAT, 0.0)[0].timeouts
+        == router.targets("gpt-4o", CHAT, 0.0)[0].timeouts
         == Timeouts(1, 2, 3)
     )
     assert router.model_spec("slow") is models[0] and router.model_spec("gpt-4o") is None
@@ -166,24 +176,24 @@ def test_timeouts_are_the_models_own_where_it_has_some() -> None:
 
 def test_no_secret_shows() -> None:
     router = route(OPENAI)
-    assert "sk-" not in repr(router.targets("gpt-4o", CHAT)) + repr(router._providers)
+    assert "sk-" not in repr(router.targets("gpt-4o", CHAT, 0.0)) + repr(router._providers)
 
 
 def test_what_is_remembered_of_clients_names_is_bounded() -> None:
     router = route(LOCAL)
     for number in range(5000):
-        router.targets(f"model-{number}", CHAT)
-    router.targets("x" * 1000, CHAT)
+        router.targets(f"model-{number}", CHAT, 0.0)
+    router.targets("x" * 1000, CHAT, 0.0)
     assert len(router._routes) == 4096
     assert not any(len(name) > 256 for name, _ in router._routes)
 
 
 def test_a_known_name_costs_next_to_nothing() -> None:
     router = route(OPENAI, LOCAL)
-    router.targets("gpt-4o", CHAT)
+    router.targets("gpt-4o", CHAT, 0.0)
     start = time.process_time()
     for _ in range(20_000):
-        router.targets("gpt-4o", CHAT)
+        router.targets("gpt-4o", CHAT, 0.0)
     assert time.process_time() - start < 0.5  # 25 µs each, for a slow machine; measured: 0.2
 
 
@@ -280,3 +290,53 @@ def test_a_mistake_is_named(
         route(*providers, models=models)
     assert where in caught.value.where and words in caught.value.message
     assert "secret" not in str(caught.value) and "sécrët" not in str(caught.value)
+
+
+# Health
+
+
+def rest(target: Target, until: float) -> None:
+    target.lane.condition.rest.resume(until, 3)
+
+
+def test_what_rests_comes_last_and_is_still_there() -> None:
+    model = alias(TargetSpec("openai", "a"), TargetSpec("local", "b", priority=2))
+    router = route(OPENAI, LOCAL, models=[model])
+    first, second = router.targets("alias", CHAT, 10.0)
+    rest(first, 20.0)
+    assert [target.model for target in router.targets("alias", CHAT, 19.0)] == ["b", "a"]
+    rest(second, 30.0)
+    assert [target.model for target in router.targets("alias", CHAT, 19.0)] == ["a", "b"]
+
+
+def test_when_the_rest_is_over_one_call_goes_there_first() -> None:
+    model = alias(TargetSpec("openai", "a"), TargetSpec("local", "b", priority=2))
+    router = route(OPENAI, LOCAL, models=[model])
+    rest(router.targets("alias", CHAT, 10.0)[0], 20.0)
+    orders = [[target.model for target in router.targets("alias", CHAT, 20.0)] for _ in range(3)]
+    assert orders == [["a", "b"], ["b", "a"], ["b", "a"]]
+
+
+def test_secrets_are_spread_by_the_calls_under_way_and_skipped_while_they_rest() -> None:
+    spec = ProviderSpec("openai", "openai", None, tuple(f"sk-{letter * 8}" for letter in "abc"))
+    router = route(spec)
+    a, b, c = sorted(router.targets("gpt-4o", CHAT, 0.0), key=lambda target: target.secret)
+    a.lane.in_flight = c.lane.in_flight = 2
+    assert all(router.targets("gpt-4o", CHAT, 0.0)[0] is b for _ in range(5))
+    b.lane.rest.resume(100.0, 1)
+    assert all(router.targets("gpt-4o", CHAT, 1.0)[-1] is b for _ in range(5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [(errors.AUTH, ["openai:b", "other:c"]), (errors.FAILED, ["other:c", "openai:b"])],
+)
+def test_after_a_failure_another_secret_or_another_provider(kind: str, order: list[str]) -> None:
+    openai = ProviderSpec("openai", "openai", None, ("sk-aaaaaaaa", "sk-bbbbbbbb"))
+    other = ProviderSpec("other", "openai", None, ("sk-cccccccc",))
+    model = alias(TargetSpec("openai", "m"), TargetSpec("other", "m", priority=2))
+    targets = route(openai, other, models=[model]).targets("alias", CHAT, 0.0)
+    tried, failure = [targets[0]], ProviderError(kind, "")
+    while (target := following(targets, tried, failure)) is not None:
+        tried.append(target)
+    assert [f"{target.provider}:{target.secret[3]}" for target in tried[1:]] == order

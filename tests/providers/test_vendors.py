@@ -65,7 +65,7 @@ def test_rows_name_only_repairs_that_there_are() -> None:
     assert all(row.repairs <= vendors.REPAIRS for row in ROWS.values())
 
 
-@pytest.mark.parametrize("kind", sorted(kinds() - {"demo"}))
+@pytest.mark.parametrize("kind", sorted(SPEAKING_OPENAI))
 def test_no_quirk_changes_an_ordinary_conversation(kind: str) -> None:
     messages = [{"role": "system", "content": "s"}, *HELLO, {"role": "assistant", "content": "a"}, *HELLO]
     call = make_call(messages=messages, temperature=0.5, top_p=0.9, max_tokens=9, stop=["x"])
@@ -74,7 +74,7 @@ def test_no_quirk_changes_an_ordinary_conversation(kind: str) -> None:
     assert request.dropped == ()
 
 
-@pytest.mark.parametrize("kind", sorted(kinds() - {"demo"}))
+@pytest.mark.parametrize("kind", sorted(SPEAKING_OPENAI))
 def test_usage_of_a_stream_is_asked_for_where_the_vendor_takes_it(kind: str) -> None:
     assert ("stream_options" in sent(kind, stream_call())) == ROWS[kind].include_usage
     assert ("stream_options" in sent(kind, asking_call())) == ROWS[kind].include_usage

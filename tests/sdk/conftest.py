@@ -33,7 +33,8 @@ def shared_gateway(shared_vendor: Vendor, tmp_path_factory: pytest.TempPathFacto
         f'[[models]]\nid = "{name}"\ntargets = [{{ provider = "fake", model = "{model}" }}]\n'
         for name, model in (("alias", "real-name"), ("org/model-with/slashes", "m"))
     )
-    with Gateway(tmp_path_factory.mktemp("gateway"), toml(shared_vendor.base_url, more) + aliases) as gateway:
+    config = toml(shared_vendor.base_url, f"{more}[retry]\nretries = 1\n") + aliases
+    with Gateway(tmp_path_factory.mktemp("gateway"), config) as gateway:
         yield gateway
 
 

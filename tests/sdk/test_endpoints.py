@@ -160,7 +160,7 @@ def test_an_alias_falls_back_to_its_next_target(tmp_path: Path, vendor: Vendor) 
     vendor.answers["first"] = reply({"error": {"message": "down"}}, 503)
     vendor.answers["second"] = reply(recorded("chat"))
     vendor.answers["slow"] = Answer(end="hang")
-    with Gateway(tmp_path, toml(vendor.base_url) + models) as gateway:
+    with Gateway(tmp_path, toml(vendor.base_url, "[retry]\nretries = 1\n") + models) as gateway:
         assert gateway.post(CHAT, {**HELLO, "model": "both"})[0] == 200
         assert [request.json["model"] for request in vendor.requests] == ["first", "second"]
         assert gateway.post(CHAT, {**HELLO, "model": "hasty"})[0] == 504

@@ -241,15 +241,19 @@ def test_an_error_in_mid_stream_is_charged_what_came_before(vendor: Vendor, gate
         assert_estimated(row, 5 * body.count(b"word "))
 
 
-def test_each_target_has_its_row_and_the_request_counts_once(vendor: Vendor, gateway: Gateway) -> None:
+def test_each_target_has_its_row_and_the_request_counts_once(
+    vendor: Vendor, deaf_port: int, tmp_path: Path
+) -> None:
     vendor.answers["m"] = reply(chat(used(10, 20)))
-    found = rows(gateway, post(gateway, model="two")[1]["x-request-id"], 2)
-    assert [(row["provider"], row["attempt"], *charged(row)) for row in found] == [
-        ("dead", 0, "error", "none", 0, 0, 0),
-        ("fake", 1, "ok", "reported", 10, 20, 225_000),
-    ]
-    sums = "SELECT sum(requests) AS n FROM usage_hourly WHERE model = 'two'"
-    assert query(gateway, sums) == [{"n": 1}]
+    config = toml(vendor.base_url, "[retry]\nretries = 1\n") + models(vendor, deaf_port)
+    with Gateway(tmp_path, config) as gateway:
+        found = rows(gateway, post(gateway, model="two")[1]["x-request-id"], 2)
+        assert [(row["provider"], row["attempt"], *charged(row)) for row in found] == [
+            ("dead", 0, "error", "none", 0, 0, 0),
+            ("fake", 1, "ok", "reported", 10, 20, 225_000),
+        ]
+        sums = "SELECT sum(requests) AS n FROM usage_hourly WHERE model = 'two'"
+        assert query(gateway, sums) == [{"n": 1}]
 
 
 @pytest.mark.parametrize("model", ["slow", "late"])

@@ -151,7 +151,7 @@ def test_usage_is_asked_for_and_kept_from_a_client_that_did_not_ask(
 def test_a_vendor_that_refuses_stream_options_is_asked_again_without(tmp_path: Any, vendor: Vendor) -> None:
     refusal = reply({"error": {"message": "unknown field: stream_options"}}, 400)
     vendor.answers["m"] = [refusal, stream(*events("chat_stream"))]
-    with Gateway(tmp_path, toml(vendor.base_url)) as gateway:
+    with Gateway(tmp_path, toml(vendor.base_url, "[retry]\nretries = 1\n")) as gateway:
         payload = {"model": "m", "messages": HELLO, "stream": True}
         assert gateway.post("/v1/chat/completions", payload)[0] == 200
         assert "stream_options" in vendor.requests[0].json
