@@ -127,6 +127,7 @@ FAILURES: list[tuple[Answer, str, bool]] = [
     (Answer([b"{"], end="cut", framing="chunked"), "", True),
     (Answer([b"{"], end="reset", framing="chunked"), "", True),
     (Answer(end="hang"), "", True),
+    (Answer([b"{"], end="hang", framing="chunked"), "", True),
 ]
 
 

@@ -148,6 +148,13 @@ def test_sync_fails_only_where_every_list_does(fake: Vendor, tmp_path: Path) -> 
         assert gateway.attempt("models", "sync", "--yes").returncode == 1
 
 
+def test_a_list_of_a_megabyte_is_read_as_well(fake: Vendor, tmp_path: Path) -> None:
+    fake.answers[LIST] = models(*(f"org/model-{number}" for number in range(700)), description="x" * 1500)
+    with Gateway(tmp_path, toml(fake.base_url)) as gateway:
+        until(lambda: len(listed(gateway)) == 700)
+        assert get(gateway, "/v1/models/status")[1]["healthy"] == 700
+
+
 def test_a_call_does_not_wait_for_a_list(fake: Vendor, tmp_path: Path) -> None:
     fake.answers[LIST] = Answer(end="hang")
     fake.answers["m"] = reply(recorded("chat"))
