@@ -213,6 +213,7 @@ class Gateway:
             lists=lists,
             sync=CatalogSync(lists=lists, reader=ListReader(self._transport), clock=time.time),
             router=self.router,
+            is_reading=self._settings.server.sync_catalog,
             changed=prices.look_again,
             clock=time.time,
         )

@@ -73,7 +73,8 @@ class CatalogSync:
 
 
 class CatalogKeeper:
-    """changed: called when other models are listed than before. clock: Unix seconds."""
+    """is_reading: else it only goes by what the tables have. changed: called when there are other models than
+    before. clock: Unix seconds."""
 
     def __init__(
         self,
@@ -81,12 +82,14 @@ class CatalogKeeper:
         lists: CatalogLists,
         sync: CatalogSync,
         router: Router,
+        is_reading: bool,
         changed: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._lists = lists
         self._sync = sync
         self._router = router
+        self._is_reading = is_reading
         self._changed = changed
         self._clock = clock
         self._version = 0
@@ -96,7 +99,9 @@ class CatalogKeeper:
     async def start(self) -> None:
         """Take over what the tables have. Raises StoreUnavailable."""
         await self._load()
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._take_turns())]
+        self._tasks = [asyncio.create_task(self._follow())]
+        if self._is_reading:
+            self._tasks.append(asyncio.create_task(self._take_turns()))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -106,11 +111,9 @@ class CatalogKeeper:
 
     async def _load(self) -> None:
         found, self._version = await load(self._lists, self._router.listing_providers())
-        before = self._router.lists
+        before = _models(self._router.lists)
         self._router.use(found)
-        if {name: each.models for name, each in before.items()} != {
-            name: each.models for name, each in found.items()
-        }:
+        if _models(found) != before:
             self._changed()
 
     async def _follow(self) -> None:
@@ -130,7 +133,6 @@ class CatalogKeeper:
                 taken = await self._lists.take_turns(places, now, now + LEASE_SECONDS, since)
                 for outcome in await self._sync.all([providers[name] for name in taken]):
                     self._tell(outcome)
-                since = 0
             except StoreUnavailable as error:
                 log.warning("the list of models could not be kept: %s", error)
             await asyncio.sleep(random.uniform(1 - JITTER, 1) * TURN_SECONDS)
@@ -140,6 +142,10 @@ class CatalogKeeper:
         if outcome.failure and self._failures.get(outcome.provider) != outcome.failure:
             log.info("the models of %s could not be listed: %s", outcome.provider, outcome.failure)
         self._failures[outcome.provider] = outcome.failure
+
+
+def _models(lists: Mapping[str, ProviderList]) -> dict[str, Mapping[str, ListedModel]]:
+    return {name: each.models for name, each in lists.items() if each.models}
 
 
 async def load(

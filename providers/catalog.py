@@ -156,9 +156,8 @@ class Catalog:
         if self._has_list(provider):
             return self.lists_it(provider, model_id)
         bundled = self.find(kind, model_id)
-        if (
-            bundled is None
-        ):  # an alias may name it; but a server at home has what was put there, who knows what
+        if bundled is None:
+            # An alias may name it; but what a server at home has, only its list knows.
             return ROWS[kind].needs_secret
         return not bundled.is_over(today)
 

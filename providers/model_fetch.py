@@ -64,17 +64,14 @@ class ListReader:
             raise ListFailed("publishes no list of models")
         deadline = asyncio.get_running_loop().time() + self._whole_s
         failures = Failures(provider.secrets, ROWS[provider.kind].statuses)
-        for secret in provider.secrets[:-1]:
+        secrets = provider.secrets or ("",)
+        for number, secret in enumerate(secrets, 1):
             try:
                 return await self._read(_Asking(provider, dialect, secret, failures), deadline)
             except ProviderError as failure:
-                if failure.kind != errors.AUTH:
+                if failure.kind != errors.AUTH or number == len(secrets):
                     raise _failed(failure) from failure
-        last = provider.secrets[-1] if provider.secrets else ""
-        try:
-            return await self._read(_Asking(provider, dialect, last, failures), deadline)
-        except ProviderError as failure:
-            raise _failed(failure) from failure
+        raise AssertionError("the last secret returns or raises")
 
     async def _read(self, asking: _Asking, deadline: float) -> ReadList:
         clock = asyncio.get_running_loop().time
@@ -88,6 +85,8 @@ class ListReader:
             if not cursor or len(found) >= MOST_MODELS:
                 break
             body = await self._body(asking, cursor, deadline)
+        if not found and ROWS[asking.provider.kind].needs_secret:
+            raise ListFailed("the list is empty")  # no vendor has nothing, while a server at home may
         return ReadList(list(found.values())[:MOST_MODELS], latency_ms)
 
     async def _body(self, asking: _Asking, cursor: str, deadline: float) -> bytes:
@@ -126,7 +125,7 @@ class _Asking:
 
 def _failed(failure: ProviderError) -> ListFailed:
     number = f" ({failure.status})" if failure.status else ""
-    return ListFailed(failure.message + number, is_outage=failure.kind in OUTAGES)
+    return ListFailed(failure.message.rstrip(".") + number, is_outage=failure.kind in OUTAGES)
 
 
 async def _whole(response: Response, most_bytes: int) -> bytes:

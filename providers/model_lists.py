@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import ujson
 
-MOST_MODELS: Final = 3000  # of one list
+MOST_MODELS: Final = 2000  # of one list; the longest that is known has 700
 LONGEST_NAME: Final = 256
 LONGEST_CURSOR: Final = 1024
 MOST_TOKENS: Final = 10**9

@@ -183,7 +183,7 @@ class Router:
         return route.next(now)
 
     def use(self, lists: Mapping[str, ProviderList]) -> None:
-        """Go by these lists of the providers' own from now on; days begin with the next call too."""
+        """Go by these lists of the providers' own from now on, and by what vendors have ended until today."""
         self._names.catalog = self._names.catalog.using(lists)
         self._routes.clear()
 

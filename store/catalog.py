@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import ujson
+
 from store.database import Database, Transaction
 
 LISTS: Final = """SELECT provider, kind, base_url, read_at, latency_ms, failing_since, failure, is_outage
@@ -26,8 +28,14 @@ DONE: Final = """UPDATE catalog_lists SET due_at = ?, read_at = ?, latency_ms = 
     failure = '', is_outage = 0 WHERE provider = ?"""
 FAILED: Final = """UPDATE catalog_lists SET due_at = ?, failing_since = coalesce(failing_since, ?),
     failure = ?, is_outage = ? WHERE provider = ?"""
-PUT: Final = "INSERT OR REPLACE INTO catalog_models VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-DROP: Final = "DELETE FROM catalog_models WHERE provider = ? AND model = ?"
+# One statement for all rows, as each is a trip to the connection's thread; the rows are JSON.
+PUT: Final = """INSERT OR REPLACE INTO catalog_models
+    SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+        json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+        json_extract(value, '$[6]')
+    FROM json_each(?)"""
+DROP: Final = """DELETE FROM catalog_models
+    WHERE provider = ? AND model IN (SELECT value FROM json_each(?))"""
 
 
 class ListPlace(NamedTuple):
@@ -116,10 +124,9 @@ class CatalogLists:
             new = [name for name in after if name not in before]
             changed = [name for name in after if name in before and before[name] != after[name]]
             gone = [name for name in before if name not in after]
-            for name in gone:
-                await transaction.execute(DROP, (provider, name))
-            for name in (*new, *changed):
-                await transaction.execute(PUT, (provider, *after[name]))
+            await transaction.execute(DROP, (provider, ujson.dumps(gone)))
+            rows_to_put = [after[name] for name in (*new, *changed)]
+            await transaction.execute(PUT, (provider, ujson.dumps(rows_to_put)))
             await transaction.execute(DONE, (due_at, now, latency_ms, provider))
         return Changes(new, gone, changed)
 

@@ -161,6 +161,7 @@ OPTIONS: Final = (
     Option("server.max_upload_bytes", whole(1024), 1073741824, "The largest upload."),
     Option("server.registration", choice("open", "invite", "closed"), "open", "Who may sign up."),
     Option("server.public_catalog", FLAG, True, "List the models to everybody."),
+    Option("server.sync_catalog", FLAG, True, "Read the providers' own lists of models."),
     Option("server.processes", whole(1, 1024), 1, "How many processes share data_dir; over 1 needs Redis."),
     Option("limits.redis_url", REDIS, "", "Redis for limits shared by processes; empty: in the process."),
     Option("limits.ip_rpm", whole(0), 120, "Requests per minute of one address; 0 = off."),

@@ -56,6 +56,7 @@ class Server:
     max_upload_bytes: int
     registration: str
     public_catalog: bool
+    sync_catalog: bool
     processes: int
 
 

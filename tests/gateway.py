@@ -114,18 +114,22 @@ class Gateway:
 
     def run(self, *arguments: str) -> Any:
         """A verb of the command line; its JSON."""
-        result = subprocess.run(
-            self._command(*arguments, "--json"),
-            cwd=self.directory,
-            env=self._environ,
-            capture_output=True,
-            timeout=30,
-        )
+        result = self.attempt(*arguments, "--json")
         assert result.returncode == 0, result.stderr
         document = json.loads(result.stdout)
         if isinstance(document, dict) and "key" in document:
             self.secrets.add(document["key"])
         return document
+
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """A verb as one would type it, whatever comes of it."""
+        return subprocess.run(
+            self._command(*arguments),
+            cwd=self.directory,
+            env=self._environ,
+            capture_output=True,
+            timeout=30,
+        )
 
     @property
     def base_url(self) -> str:

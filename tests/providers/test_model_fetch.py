@@ -123,10 +123,12 @@ FAILURES: list[tuple[Answer, str, bool]] = [
     (reply(b"", 503), "503", True),
     (reply(b"<html>"), "not JSON", False),
     (reply({"error": "no"}), "no list of models", False),
+    (reply({"data": []}), "is empty", False),
     (reply(b"<" * 40_000), "not JSON", False),
     (Answer([b"{"], end="cut", framing="chunked"), "", True),
     (Answer([b"{"], end="reset", framing="chunked"), "", True),
     (Answer(end="hang"), "", True),
+    (Answer([b"{"], end="hang", framing="chunked"), "", True),
 ]
 
 
@@ -137,6 +139,11 @@ def test_a_list_that_fails_says_why(vendor: Vendor, answer: Answer, words: str, 
         read(vendor, whole_s=1.0)
     assert words in str(caught.value) and "very-secret" not in str(caught.value)
     assert caught.value.is_outage is is_outage
+
+
+def test_a_server_at_home_may_have_nothing(vendor: Vendor) -> None:
+    vendor.answers["/models"] = reply({"data": None})
+    assert read(vendor, "ollama").models == []
 
 
 def test_a_provider_that_is_not_there_is_an_outage() -> None:

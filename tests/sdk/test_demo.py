@@ -29,7 +29,9 @@ def test_chat_stream_and_embeddings_work_with_nothing_configured(tmp_path: Path)
 
 
 def test_an_environment_key_switches_its_vendor_on_and_the_demo_off(tmp_path: Path) -> None:
-    with Gateway(tmp_path, environ={"MISTRAL_API_KEY": "m-secret"}) as gateway:
+    with Gateway(
+        tmp_path, "[server]\nsync_catalog = false\n", environ={"MISTRAL_API_KEY": "m-secret"}
+    ) as gateway:
         ids = [model.id for model in openai.OpenAI(base_url=gateway.base_url, api_key="-").models.list()]
         assert len(ids) > 5
         assert "demo-echo" not in ids
