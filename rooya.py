@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 
 from handlers import commands
 from handlers.accounting import Accounts, Bookkeeping
+from handlers.anthropic_inference import Messages
 from handlers.client_address import ClientAddresses
 from handlers.gate import Addresses, Gate
 from handlers.health_keeping import HealthKeeper
@@ -211,24 +212,19 @@ class Gateway:
             is_for_all=settings.limits.ip_scope == "all",
             clock=time.time,
         )
-        patience = Patience(settings.timeouts.request_s, settings.timeouts.stream_s, settings.retry.retries)
         authenticator = Authenticator(self._keyring)
-        clock = asyncio.get_running_loop().time
-        inference = Inference(
-            authenticator=authenticator,
-            gate=gate,
-            relay=Relay(
-                router=self.router,
-                transport=self._transport,
-                accounts=accounts,
-                health=self._health,
-                patience=patience,
-                clock=clock,
-            ),
-            is_strict=settings.compat.strict_params,
-        )
+        relay = self._build_relay(accounts)
         rooms = Rooms(
-            inference=inference,
+            inference=Inference(
+                authenticator=authenticator, gate=gate, relay=relay, is_strict=settings.compat.strict_params
+            ),
+            messages=Messages(
+                authenticator=authenticator,
+                gate=gate,
+                relay=relay,
+                router=self.router,
+                estimator=accounts.estimator,
+            ),
             gate=gate,
             authenticator=authenticator,
             router=self.router,
@@ -242,6 +238,17 @@ class Gateway:
             bounds=Bounds(body_bytes=settings.server.max_body_bytes),
             addresses=ClientAddresses(settings.server.trusted_proxies),
             request_ids=RequestIds(),
+        )
+
+    def _build_relay(self, accounts: Accounts) -> Relay:
+        timeouts = self._settings.timeouts
+        return Relay(
+            router=self.router,
+            transport=self._transport,
+            accounts=accounts,
+            health=self._health,
+            patience=Patience(timeouts.request_s, timeouts.stream_s, self._settings.retry.retries),
+            clock=asyncio.get_running_loop().time,
         )
 
     async def _listen(self) -> None:
