@@ -40,13 +40,17 @@ def test_the_vendor_reads(case: Case) -> None:
 def test_a_message_splits_into_tool_results_and_what_is_said_beside_them() -> None:
     image = {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}}
     blocks = [
-        {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "a"}, image]},
+        {
+            "type": "tool_result",
+            "tool_use_id": "t1",
+            "content": [{**WORDS, "text": "a"}, image, {**WORDS, "text": "b"}],
+        },
         {"type": "tool_result", "tool_use_id": "t2", "content": "no such city", "is_error": True},
         {"type": "tool_result", "tool_use_id": "t3"},
         {"type": "text", "text": "go on"},
     ]
     assert asked(said(*blocks))["messages"] == [
-        {"role": "tool", "tool_call_id": "t1", "content": "a"},
+        {"role": "tool", "tool_call_id": "t1", "content": "a\nb"},
         {"role": "tool", "tool_call_id": "t2", "content": "Error: no such city"},
         {"role": "tool", "tool_call_id": "t3", "content": ""},
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from handlers.anthropic_errors import OVERLOADED
 from tests.fakes.vendor import Answer, Vendor, reply, stream
 from tests.gateway import CONTENT, Gateway, toml
+from tests.limits.redis_servers import RedisServer
 from tests.sdk.limited import answered, assert_booked, create, models
-from tests.sdk.test_ledger import DONE, awaited, charged, chat, chunk, rows, usage_chunk, used
+from tests.sdk.test_ledger import DONE, charged, chat, chunk, rows, usage_chunk, used
+from tests.sdk.test_redis_outage import fleet
 
 HELLO: Any = [{"role": "user", "content": CONTENT}]
 CITY: Any = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -346,8 +349,12 @@ def test_a_key_without_money_reaches_no_vendor(gateway: Gateway, vendor: Vendor,
     assert vendor.requests == []
 
 
-def test_messages_and_counts_are_requests_of_their_address(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "[limits]\nip_rpm = 3\n") as gateway:
+@pytest.mark.parametrize("is_shared", [False, True], ids=["embedded", "redis"])
+def test_messages_and_counts_are_requests_of_their_address(tmp_path: Path, is_shared: bool) -> None:
+    with ExitStack() as stack:
+        url = stack.enter_context(RedisServer()).url if is_shared else ""
+        config = f'[limits]\nip_rpm = 3\nredis_url = "{url}"\n'
+        gateway = stack.enter_context(Gateway(tmp_path, config))
         headers = {"X-Forwarded-For": "192.0.2.1"}
         fields: Any = {"model": "demo-echo", "messages": HELLO}
         with client_of(gateway, gateway.key, default_headers=headers) as client:
@@ -360,6 +367,16 @@ def test_messages_and_counts_are_requests_of_their_address(tmp_path: Path) -> No
             assert raised.value.body["error"]["details"]["error_code"] == "ip_rate_limited"
             with pytest.raises(anthropic.RateLimitError):
                 client.messages.create(**fields, max_tokens=100)
+
+
+def test_without_redis_messages_wait_where_money_is_and_counts_do_not(tmp_path: Path) -> None:
+    with fleet(tmp_path, 2) as both:
+        both.redis.stop()
+        with client_of(both.gateways[0], both.paid) as client:
+            error, _ = refused(client)
+            assert client.messages.count_tokens(model="m", messages=HELLO).input_tokens > 0
+        assert type(error) is anthropic.OverloadedError
+        assert error.response.headers["retry-after"] == "1"
 
 
 def test_a_rate_that_is_used_up_is_429_with_the_seconds_to_wait(gateway: Gateway, vendor: Vendor) -> None:
@@ -398,25 +415,29 @@ def test_a_vendor_s_failure_is_the_sdk_s_exception(
 # What agents send
 
 
-def test_what_an_agent_sends_beside_is_tolerated(gateway: Gateway, vendor: Vendor) -> None:
+def test_what_an_agent_sends_beside_is_tolerated(
+    client: anthropic.Anthropic, gateway: Gateway, vendor: Vendor
+) -> None:
     vendor.answers["m"] = answered(20)
-    text = {"type": "text", "text": CONTENT, "cache_control": {"type": "ephemeral"}}
-    body = {
-        "model": "m",
-        "max_tokens": 100,
-        "system": [{**text, "text": "You are an agent."}],
-        "messages": [{"role": "user", "content": [text, text]}],
-        "context_management": {"edits": []},
-        "metadata": {"user_id": json.dumps({"device_id": "d" * 64, "session_id": "s" * 36})},
-        "thinking": {"type": "adaptive"},
-        "betas": ["x"],
-    }
-    status, headers, answer = gateway.post("/v1/messages?beta=true", body)
-    assert (status, json.loads(answer)["type"]) == (200, "message")
+    text: Any = {"type": "text", "text": CONTENT, "cache_control": {"type": "ephemeral"}}
+    system: Any = {**text, "text": "You are an agent."}
+    message = client.beta.messages.create(
+        model="m",
+        max_tokens=100,
+        system=[system],
+        messages=[{"role": "user", "content": [text, text]}],
+        thinking={"type": "adaptive"},
+        metadata={"user_id": json.dumps({"device_id": "d" * 64, "session_id": "s" * 36})},
+        betas=["context-management-2025-06-27"],
+        extra_body={"context_management": {"edits": []}},
+        extra_headers={"X-Client-Request-Id": "mine-1"},
+    )
+    assert message.usage.output_tokens == 20
     sent = vendor.last().json
     assert "cache_control" not in json.dumps(sent)
     assert sent.keys() == {"model", "max_tokens", "messages", "user"}
-    awaited(gateway, 1, "WHERE request_id = ?", headers["request-id"])
+    (row,) = rows(gateway, message.id.removeprefix("msg_"))
+    assert json.loads(row["details"])["client_request_id"] == "mine-1"
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
