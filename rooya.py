@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 
 from handlers import commands
 from handlers.accounting import Accounts, Bookkeeping
+from handlers.anthropic_inference import Messages
 from handlers.catalog_keeping import CatalogKeeper, CatalogSync
 from handlers.client_address import ClientAddresses
 from handlers.gate import Addresses, Gate
@@ -39,6 +40,7 @@ from handlers.routing import build_router
 from handlers.server import Bounds, Server, inherited_sockets
 from handlers.terms import TermsBook
 from limits import rebuild
+from limits.clock import steady_clock
 from limits.embedded import EmbeddedLimiter
 from limits.errors import LimiterUnavailable
 from limits.guarded import GuardedLimiter
@@ -234,24 +236,19 @@ class Gateway:
             is_for_all=settings.limits.ip_scope == "all",
             clock=time.time,
         )
-        patience = Patience(settings.timeouts.request_s, settings.timeouts.stream_s, settings.retry.retries)
         authenticator = Authenticator(self._keyring)
-        clock = asyncio.get_running_loop().time
-        inference = Inference(
-            authenticator=authenticator,
-            gate=gate,
-            relay=Relay(
-                router=self.router,
-                transport=self._transport,
-                accounts=accounts,
-                health=self._health,
-                patience=patience,
-                clock=clock,
-            ),
-            is_strict=settings.compat.strict_params,
-        )
+        relay = self._build_relay(accounts)
         rooms = Rooms(
-            inference=inference,
+            inference=Inference(
+                authenticator=authenticator, gate=gate, relay=relay, is_strict=settings.compat.strict_params
+            ),
+            messages=Messages(
+                authenticator=authenticator,
+                gate=gate,
+                relay=relay,
+                router=self.router,
+                estimator=accounts.estimator,
+            ),
             gate=gate,
             authenticator=authenticator,
             pages=self._pages,
@@ -265,6 +262,17 @@ class Gateway:
             bounds=Bounds(body_bytes=settings.server.max_body_bytes),
             addresses=ClientAddresses(settings.server.trusted_proxies),
             request_ids=RequestIds(),
+        )
+
+    def _build_relay(self, accounts: Accounts) -> Relay:
+        timeouts = self._settings.timeouts
+        return Relay(
+            router=self.router,
+            transport=self._transport,
+            accounts=accounts,
+            health=self._health,
+            patience=Patience(timeouts.request_s, timeouts.stream_s, self._settings.retry.retries),
+            clock=asyncio.get_running_loop().time,
         )
 
     async def _listen(self) -> None:
@@ -307,12 +315,6 @@ def books(settings: Settings) -> Books:
         keep=keep,
         is_always_synced=settings.ledger.journal_sync == "always",
     )
-
-
-def steady_clock() -> Callable[[], int]:
-    """Unix milliseconds that go on evenly, through the machine's sleep too, whatever is done to its clock."""
-    offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    return lambda: (time.clock_gettime_ns(time.CLOCK_BOOTTIME) + offset) // 1_000_000
 
 
 def redis_client(url: str) -> Redis | None:

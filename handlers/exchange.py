@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from tornado import httputil
 from tornado.concurrent import Future
 
-from handlers.errors import Refused
+from handlers.errors import Answer, Refused, answer
 from handlers.head import Head
 from store.types import ApiKey
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from handlers.front import Connection
 
 JSON: Final = b"Content-Type: application/json\r\n"
-REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+OVERLOADED: Final = {529: b"Overloaded"}  # no standard, but what clients of some APIs go by
+REASONS: Final = OVERLOADED | {status.value: status.phrase.encode() for status in HTTPStatus}
 BODILESS: Final = frozenset({204, 304})
 
 
@@ -52,6 +53,7 @@ class Exchange(httputil.HTTPConnection):
     task: asyncio.Task[None] | None = None
     key: ApiKey | None = None  # once it is known whose request it is
     passing: Awaitable[int] | None = None  # says whether the client's address may call (see `gate.py`)
+    envelope: Callable[[BaseException], Answer] = staticmethod(answer)  # tells the client of a failure
     _size = 0
     _is_wanted = False
     _is_streamed = False

@@ -102,11 +102,18 @@ class Gate:
                 await pass_(exchange.passing)
             elif exchange.key is None and not self.is_for_all:
                 await self.enter_without_key(exchange)
-            return error, b"" if exchange.key is None else self.fields(await self.left(exchange.key))
         except AddressRefused as refused:
             return refused, b""
         except (LimiterUnavailable, StoreUnavailable):
             return error, b""
+        return error, b"" if exchange.key is None else await self.fields_of(exchange.key)
+
+    async def fields_of(self, key: ApiKey) -> bytes:
+        """The header lines that tell what a key has left now; none where nobody can tell."""
+        try:
+            return self.fields(await self.left(key))
+        except (LimiterUnavailable, StoreUnavailable):
+            return b""
 
     def _count(self, exchange: Exchange) -> Awaitable[int] | None:
         name = self._addresses.name(exchange.client_address)

@@ -102,7 +102,7 @@ class Inference:
             cost = COST % divmod(account.cost_nanodollars, NANODOLLARS)
             headers = cost + account.terms.served_by + self._gate.fields(account)
             if answered.dropped or account.lowered_to:
-                headers += _rare_fields(answered.dropped, account.lowered_to)
+                headers += rare_fields(answered.dropped, account.lowered_to)
             exchange.respond(200, answered.reply.body, headers)
 
     async def _stream(self, exchange: Exchange, call: Call, key: ApiKey) -> None:
@@ -110,12 +110,12 @@ class Inference:
         account = opened.account
         headers = account.terms.served_by + self._gate.fields(account)
         try:
-            await stream.send(exchange, opened, headers + _rare_fields(opened.dropped, account.lowered_to))
+            await stream.send(exchange, opened, headers + rare_fields(opened.dropped, account.lowered_to))
         finally:
             opened.close()
 
 
-def _rare_fields(dropped: tuple[str, ...], lowered_to: int) -> bytes:
+def rare_fields(dropped: tuple[str, ...], lowered_to: int) -> bytes:
     """What became of the request on its way up, where it did not go as it came."""
     fields = b"X-Rooya-Output-Cap: %d\r\n" % lowered_to if lowered_to else b""
     if dropped:

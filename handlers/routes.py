@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine
 from tornado.web import Application
 
+from handlers import anthropic_errors
+from handlers.anthropic_inference import Messages
 from handlers.base import NotFoundHandler
-from handlers.errors import Refused, answer
+from handlers.errors import Refused
 from handlers.exchange import Exchange
 from handlers.gate import Gate
 from handlers.health import HealthHandler
@@ -32,6 +35,7 @@ class Rooms:
     """What the routes need from the composition root."""
 
     inference: Inference
+    messages: Messages
     gate: Gate
     authenticator: Authenticator
     pages: ModelPages
@@ -63,6 +67,10 @@ class Routes:
 
     def __init__(self, rooms: Rooms) -> None:
         self._serve = rooms.inference.serve
+        self._anthropic = {
+            "/v1/messages": rooms.messages.serve,
+            "/v1/messages/count_tokens": rooms.messages.count,
+        }
         self._gate = rooms.gate
         self._authenticator = rooms.authenticator
         self._application = application(rooms)
@@ -71,13 +79,18 @@ class Routes:
         operation = HOT.get(exchange.head.path)
         if operation is not None and exchange.head.method == "POST":
             return self._serve(exchange, operation)
-        return self._serve_rest(exchange, is_hot=operation is not None)
+        serve = self._anthropic.get(exchange.head.path)
+        if serve is not None:
+            exchange.envelope = partial(anthropic_errors.answer, request_id=exchange.request_id)
+            if exchange.head.method == "POST":
+                return serve(exchange)
+        return self._serve_rest(exchange, is_for_posts=operation is not None or serve is not None)
 
-    async def _serve_rest(self, exchange: Exchange, *, is_hot: bool) -> None:
+    async def _serve_rest(self, exchange: Exchange, *, is_for_posts: bool) -> None:
         if self._gate.is_for_all or not await self._authenticator.has_valid_key(exchange.head):
             await self._gate.enter_without_key(exchange)
-        if is_hot:
-            refusal = answer(Refused("method_not_allowed"))
+        if is_for_posts:
+            refusal = exchange.envelope(Refused("method_not_allowed"))
             exchange.respond(405, refusal.body, refusal.headers + b"Allow: POST\r\n")
         else:
             await self._serve_by_tornado(exchange)

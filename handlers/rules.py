@@ -7,7 +7,7 @@ No message repeats a value: it may be a client's content.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 Rule = Callable[[str, Any], None]
@@ -44,6 +44,15 @@ def wrong_type(name: str, expected: str, value: Any) -> InvalidParameter:
 
 def wrong_value(name: str, why: str) -> InvalidParameter:
     return InvalidParameter(f"Invalid value for '{name}': {why}.", name, "invalid_value")
+
+
+def required(path: str, node: Mapping[str, Any], field: str, rule: Rule) -> Any:
+    """A field that an object cannot do without."""
+    value = node.get(field)
+    if value is None:
+        raise missing(f"{path}.{field}" if path else field)
+    rule(f"{path}.{field}" if path else field, value)
+    return value
 
 
 def number(low: float, high: float) -> Rule:

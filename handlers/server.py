@@ -142,7 +142,7 @@ class Server:
                 exchange.abort()
             else:
                 error, fields = await self._explain(exchange, error)
-                answer = errors.answer(error)
+                answer = exchange.envelope(error)
                 exchange.respond(answer.status, answer.body, answer.headers + fields)
         finally:
             self.ended(exchange)

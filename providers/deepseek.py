@@ -20,6 +20,8 @@ OFF: Final = {"type": "disabled"}
 
 
 class Chat(RepairingChatCodec):
+    extensions = frozenset(("reasoning_content",))
+
     def fits(self, payload: dict[str, Any]) -> bool:
         return (
             payload.get("reasoning_effort") != "none"

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import ujson
 
-from providers import usage
+from providers import extensions, usage
 from providers.adapter import Adapter, Codec
 from providers.completions import CompletionsByChat
 from providers.errors import ProviderError
@@ -56,6 +56,7 @@ class OpenAICodec(Codec):
 
     path: ClassVar[str]
     answer_field: ClassVar[bytes]  # as it stands in the bytes of an answer
+    extensions: ClassVar[frozenset[str]] = frozenset()  # of those in extensions.py, what the host knows
 
     def __init__(self, adapter: OpenAIAdapter) -> None:
         self.adapter = adapter
@@ -67,7 +68,7 @@ class OpenAICodec(Codec):
     def encode(self, call: Call, target: Target) -> UpstreamRequest:
         payload = call.payload
         is_asking = call.stream and self.adapter.asks_for_usage and "stream_options" not in payload
-        if call.verbatim and (is_asking or self._options_fit(call)):
+        if call.verbatim and not call.is_extended and (is_asking or self._options_fit(call)):
             quirks = self.quirks(target.model)
             if (quirks is PLAIN or quirks.fit(payload)) and self.fits(payload):
                 body = call.body if target.model == call.model else with_model(call.body, target.model)
@@ -86,7 +87,11 @@ class OpenAICodec(Codec):
         return self.adapter.asks_for_usage and call.wants_usage and "include_cost" not in options
 
     def _encode_anew(self, call: Call, target: Target) -> UpstreamRequest:
-        fields, dropped = self.quirks(target.model).apply(call.payload)
+        payload, unknown = call.payload, list[str]()
+        if call.is_extended:
+            payload, unknown = extensions.without(payload, self.extensions)
+        fields, dropped = self.quirks(target.model).apply(payload)
+        dropped += unknown
         fields["model"] = target.model
         if not self.adapter.asks_for_usage:
             fields.pop("stream_options", None)

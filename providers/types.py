@@ -132,6 +132,7 @@ class Call:
     then may they go up themselves. request_id: the gateway's own; client_request_id: the client's. passing:
     None, or what says whether the client's address may call: 0 or milliseconds to wait. first_choice: None,
     or the call is one of the parts that answer a client's call together, and this its first choice's index.
+    is_extended: the client spoke another format, and the payload may say more than OpenAI's has words for.
     """
 
     operation: str
@@ -144,6 +145,7 @@ class Call:
     client_request_id: str = ""
     passing: Awaitable[int] | None = None
     first_choice: int | None = None
+    is_extended: bool = False
 
     @property
     def created(self) -> int:
