@@ -33,10 +33,10 @@ from handlers.inference import Authenticator, Inference
 from handlers.limit_keeping import CorrectionWatch, Ledger, RedisBacking, forget_idle
 from handlers.model_pages import ListHealth, ModelPages, Source, TrafficHealth
 from handlers.price_keeping import PriceKeeper
-from handlers.relay import Patience, Relay
+from handlers.relay import Relay
 from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
-from handlers.routing import build_router
+from handlers.routing import build_router, conduct
 from handlers.server import Bounds, Server, inherited_sockets
 from handlers.terms import TermsBook
 from limits import rebuild
@@ -265,13 +265,12 @@ class Gateway:
         )
 
     def _build_relay(self, accounts: Accounts) -> Relay:
-        timeouts = self._settings.timeouts
         return Relay(
             router=self.router,
             transport=self._transport,
             accounts=accounts,
             health=self._health,
-            patience=Patience(timeouts.request_s, timeouts.stream_s, self._settings.retry.retries),
+            conduct=conduct(self._settings),
             clock=asyncio.get_running_loop().time,
         )
 

@@ -21,11 +21,11 @@ from handlers.errors import Refused
 from handlers.parts import JoinedStream, Parts
 from providers import errors
 from providers.adapter import Codec
-from providers.errors import OperationNotOffered, ProviderError
+from providers.errors import OperationNotOffered, ProviderError, Unsupported
 from providers.health import Health
 from providers.router import Router, following
 from providers.transport import Transport
-from providers.types import Call, Reply, Target
+from providers.types import Call, Reply, Target, UpstreamRequest
 from store.types import ApiKey
 
 Served = TypeVar("Served")
@@ -34,12 +34,16 @@ LONGEST_PAUSE_SECONDS: Final = 5.0  # that a vendor may ask for: beyond it the c
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a call may take in all, in seconds, and how many further attempts it may make."""
+class Conduct:
+    """How long a call may take in all, in seconds, and how many further attempts it may make.
+
+    is_strict: a parameter that the target does not take is an error, and not left out.
+    """
 
     request_s: float = 30
     stream_s: float = 300
     retries: int = 2
+    is_strict: bool = False
 
 
 @dataclass(slots=True)
@@ -61,7 +65,7 @@ class Relay:
         transport: Transport,
         accounts: Accounts,
         health: Health,
-        patience: Patience,
+        conduct: Conduct,
         clock: Callable[[], float],
     ) -> None:
         """clock: the event loop's; asking for the loop itself costs a system call on Python 3.11."""
@@ -70,7 +74,7 @@ class Relay:
         self._transport = transport
         self._accounts = accounts
         self._health = health
-        self._patience = patience
+        self._conduct = conduct
 
     def fetch(self, call: Call, key: ApiKey) -> Coroutine[Any, Any, Answered]:
         """A whole answer, which is in the ledger.
@@ -78,13 +82,13 @@ class Relay:
         Raises Refused, ModelNotFound, OperationNotOffered, Unsupported, ProviderError, LedgerFull.
         """
         spec = self._router.model_spec(call.model)
-        seconds = self._patience.request_s if spec is None or spec.request_s is None else spec.request_s
+        seconds = self._conduct.request_s if spec is None or spec.request_s is None else spec.request_s
         return self._try_each(call, key, self._fetch_from, seconds)
 
     def open(self, call: Call, key: ApiKey) -> Coroutine[Any, Any, Stream]:
         """A stream whose first event is there. Raises as `fetch` does."""
         spec = self._router.model_spec(call.model)
-        seconds = self._patience.stream_s if spec is None or spec.stream_s is None else spec.stream_s
+        seconds = self._conduct.stream_s if spec is None or spec.stream_s is None else spec.stream_s
         return self._try_each(call, key, self._open_at, seconds)
 
     async def _try_each(
@@ -106,7 +110,7 @@ class Relay:
                 served = await attempt(call, key, target, number, deadline)
             except ProviderError as failure:
                 self._health.failed(target.lane, self._clock(), failure)
-                if number == self._patience.retries:
+                if number == self._conduct.retries:
                     raise
                 if failure.amend is not None and (other := amended(call, failure.amend)) is not None:
                     call = other
@@ -149,7 +153,7 @@ class Relay:
             account = await accounts.learn(call, key, target, number)
         if calls := codec.divide(account.call):
             return await self._fetch_parts(account, Parts(account.call, calls, target, codec), deadline)
-        request = codec.encode(account.call, target)
+        request = self._encoded(codec, account.call, target)
         waiting = accounts.begin(account)
         if waiting is not None:
             await waiting
@@ -202,6 +206,8 @@ class Relay:
         return stream
 
     async def _begin_parts(self, account: Account, parts: Parts) -> None:
+        if parts.dropped and self._conduct.is_strict:
+            raise not_taken(parts.dropped)
         account.divide(parts.calls)
         waiting = self._accounts.begin(account)
         if waiting is not None:
@@ -230,7 +236,7 @@ class Relay:
             account = await accounts.learn(call, key, target, number)
         if calls := codec.divide(account.call):
             return await self._open_parts(account, Parts(account.call, calls, target, codec), deadline)
-        request = codec.encode(account.call, target)
+        request = self._encoded(codec, account.call, target)
         waiting = accounts.begin(account)
         if waiting is not None:
             await waiting
@@ -260,6 +266,12 @@ class Relay:
             raise
         return stream
 
+    def _encoded(self, codec: Codec, call: Call, target: Target) -> UpstreamRequest:
+        request = codec.encode(call, target)
+        if request.dropped and self._conduct.is_strict:
+            raise not_taken(request.dropped)
+        return request
+
     async def _begun(self, call: Call, key: ApiKey, target: Target, number: int) -> Account:
         accounts = self._accounts
         account = accounts.prepare(call, key, target, number)
@@ -286,6 +298,12 @@ class Relay:
         if codec is None:
             raise OperationNotOffered(call.model, call.operation)
         return codec
+
+
+def not_taken(names: tuple[str, ...]) -> Unsupported:
+    """Where what a target does not take is an error."""
+    listed = "', '".join(names)
+    return Unsupported(names[0], f"The model's provider does not take '{listed}'.")
 
 
 def pause_seconds(failure: ProviderError, attempts: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from handlers.relay import Conduct
 from providers import pricing
 from providers.health import Health
 from providers.router import Router
@@ -19,6 +20,13 @@ def build_router(settings: Settings, health: Health | None = None) -> Router:
     providers = [ProviderSpec(p.name, p.kind, p.base_url, p.api_keys) for p in settings.providers]
     models = [model_spec(entry, timeouts) for entry in settings.models]
     return Router.from_specs(providers or [DEMO], models, timeouts, health=health)
+
+
+def conduct(settings: Settings) -> Conduct:
+    """How calls are made."""
+    timeouts = settings.timeouts
+    retries, is_strict = settings.retry.retries, settings.compat.strict_params
+    return Conduct(timeouts.request_s, timeouts.stream_s, retries, is_strict)
 
 
 def model_spec(entry: ModelEntry, timeouts: Timeouts) -> ModelSpec:

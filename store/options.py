@@ -174,7 +174,7 @@ OPTIONS: Final = (
     Option("timeouts.first_byte_s", SECONDS, 0.0, "Seconds to the first byte; 0 = only the total."),
     Option("timeouts.idle_s", SECONDS, 0.0, "Seconds between two bytes; 0 = only the total."),
     Option("retry.retries", whole(0, 10), 2, "Further attempts after a failure that allows one."),
-    Option("compat.strict_params", FLAG, False, "Refuse parameters that the API does not know."),
+    Option("compat.strict_params", FLAG, False, "Refuse parameters that would be passed on or left out."),
     Option("ledger.journal_sync", choice("second", "always"), "second", "When the journal reaches the disk."),
     Option("ledger.journal_required", FLAG, True, "Refuse calls that cannot be written down."),
     Option("ledger.retention_days", whole(1), 90, "How long request rows are kept."),

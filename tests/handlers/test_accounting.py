@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from handlers import errors
 from handlers.accounting import UNRECORDED, Account, Accounts, Bookkeeping
 from handlers.errors import Refused
-from handlers.relay import Patience, Relay
+from handlers.relay import Conduct, Relay
 from handlers.terms import Terms, TermsBook
 from limits.embedded import EmbeddedLimiter
 from providers import errors as vendor
@@ -100,7 +100,7 @@ class World:
             transport=transport,
             accounts=self.accounts,
             health=Health(),
-            patience=Patience(),
+            conduct=Conduct(),
             clock=clock,
         )
         try:

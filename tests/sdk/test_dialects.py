@@ -399,3 +399,18 @@ def test_errors_have_their_classes(
         vendor.answers[dialect.key(is_stream=is_stream)] = reply(body, status)
         with pytest.raises(expected):
             client.chat.completions.create(model=dialect.model, messages=HELLO, stream=is_stream)
+
+
+def test_strict_gateways_refuse_what_would_be_dropped(tmp_path: Any, vendor: Vendor) -> None:
+    """By its name, before anything is reserved or sent."""
+    with Gateway(tmp_path, settings(vendor) + "[compat]\nstrict_params = true\n") as gateway:
+        for dialect in DIALECTS:
+            vendor.answers[dialect.key(is_stream=False)] = dialect.whole(("text", "Hi"))
+            asked = {"model": dialect.model, "messages": HELLO}
+            for more in ({}, {"n": 2}, {"stream": True}):
+                hinted = {**asked, **more, "logit_bias": {"1": 1}}
+                status, _, body = gateway.post("/v1/chat/completions", hinted)
+                assert status == 400 and json.loads(body)["error"]["param"] == "logit_bias"
+            assert not vendor.requests
+            assert gateway.post("/v1/chat/completions", asked)[0] == 200
+            vendor.requests.clear()
