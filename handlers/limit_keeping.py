@@ -126,6 +126,12 @@ class RedisBacking:
     async def restore(self, *, anew: bool, raised: Callable[[], None]) -> None:
         if anew:
             await self._link.connect()
+        try:
+            await self._fill(anew, raised)
+        except OSError as error:  # no descriptor left for the lock, or no room for the number
+            raise LimiterUnavailable(str(error)) from error
+
+    async def _fill(self, anew: bool, raised: Callable[[], None]) -> None:
         lock = self._incarnation.exclusive()
         await asyncio.to_thread(lock.__enter__)
         try:
@@ -135,11 +141,9 @@ class RedisBacking:
             raised()
             await rebuild.halt(self._link)
             await rebuild.rebuild(self._link, number, _state(await self._ledger.standing()))
-        except OSError as error:
-            raise LimiterUnavailable(str(error)) from error
         finally:
             lock.__exit__(None, None, None)
-        self._remove_others(number)
+        self._remove_earlier(number)
 
     def tell(self, slot: int, start: int, lost: dict[str, int]) -> None:
         """A process has died, and this is what it had under way; from the mover's thread. Raises OSError.
@@ -162,13 +166,13 @@ class RedisBacking:
             telling.cancel()
             raise OSError(f"Redis cannot be told of a recovery: {error}") from error
 
-    def _remove_others(self, number: int) -> None:
+    def _remove_earlier(self, number: int) -> None:
         if self._removing is None or self._removing.done():
             self._removing = asyncio.create_task(self._remove(number))
 
     async def _remove(self, number: int) -> None:
         try:
-            await rebuild.remove_others(self._link, number)
+            await rebuild.remove_earlier(self._link, number)
         except LimiterUnavailable:
             return  # the next rebuild removes them
 

@@ -143,7 +143,8 @@ class GuardedLimiter:
         end = self._clock() + WAIT_SECONDS
         while True:
             if self._attempt is not None and (self.is_up or self._is_switching):
-                await self._until(self._attempt, end)
+                if not await self._is_done(self._attempt, end):
+                    self._give_up()
             elif not self.is_up:
                 await self._decide_alone(claim, ask_alone)
                 return
@@ -161,7 +162,7 @@ class GuardedLimiter:
         if rules.budget_nanodollars is not None and not self._has_money:
             if self._taking_over is None:
                 raise LimiterUnavailable("several processes have lost Redis")
-            await self._until(self._taking_over, self._clock() + WAIT_SECONDS)  # of the ledger, not of Redis
+            await self._is_done(self._taking_over, self._clock() + WAIT_SECONDS)  # for the ledger
             if not self._has_money:
                 raise LimiterUnavailable("budgets cannot be read from the ledger")
         claim.incarnation = self._backing.number()
@@ -172,11 +173,20 @@ class GuardedLimiter:
         finally:
             claim.rules = rules
 
-    async def _until(self, task: asyncio.Task[None], end: float) -> None:
-        """Wait for it up to the end. Raises LimiterUnavailable."""
+    async def _is_done(self, task: asyncio.Task[None], end: float) -> bool:
+        """Wait for it up to the end."""
         done, _ = await asyncio.wait((task,), timeout=max(0.0, end - self._clock()))
-        if not done:
+        return bool(done)
+
+    def _give_up(self) -> None:
+        """The attempt takes longer than a request may wait. Raises LimiterUnavailable.
+
+        Until the number is raised nobody relies on what Redis will hold, and this process may be alone for a
+        while: one that was stopped in the middle of filling Redis must not stop the others.
+        """
+        if self._is_switching:
             raise LimiterUnavailable("the counters of limits are being restored")
+        self._fail("it is not known to hold what it should")
 
     def _count_alone(self, address: str, rpm: int) -> int:
         return self._local.count(address, max(1, rpm // self._parts))

@@ -133,7 +133,7 @@ def _token_words(key_id: int, buckets: Mapping[int, int]) -> list[str | int]:
     return words
 
 
-async def remove_others(link: Link, number: int) -> None:
+async def remove_earlier(link: Link, number: int) -> None:
     """Remove what is left of earlier numbers; later ones are being written by another process.
 
     Raises LimiterUnavailable.

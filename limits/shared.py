@@ -168,7 +168,11 @@ class SharedLimiter:
         """An answer, or that there is none."""
         error = future.exception()
         if error is None:
-            reason = verb.answered(items, future.result())
+            try:
+                reason = verb.answered(items, future.result())
+            except (TypeError, ValueError, LookupError) as odd:  # not the shape that the script gives
+                verb.failed(items, LimiterUnavailable("an answer that is none"))
+                reason = f"an answer that is none ({type(odd).__name__})"
             if reason:
                 self.fail(reason)
         elif isinstance(error, ScriptMissing) and self._is_up:

@@ -45,7 +45,7 @@ def test_every_part_yields_its_figures(tmp_path: Path) -> None:
     assert {"added_p50_us", "added_p99_us"} <= result["loads"]["one"]["rooya"].keys()
     assert result["memory"]["rooya"].keys() == {"idle_mib", "after_mib", "stream_kib"}
     assert result["start"]["ready_ms"] > 0 and result["micro"]["key_check_ns"] > 0
-    assert len(result["targets"]) == 12
+    assert len(result["targets"]) == 14
     assert all(verdict["name"] in done.stdout for verdict in result["targets"])
 
 

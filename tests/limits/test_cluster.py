@@ -46,7 +46,7 @@ def test_the_subjects_are_spread_over_all_nodes(cluster: Cluster) -> None:
             assert len(sizes) == 3 and min(sizes) > 20
             assert await rebuild.verify(made.link, NUMBER)
             await rebuild.rebuild(made.link, NUMBER + 1, NOTHING)
-            await rebuild.remove_others(made.link, NUMBER + 1)
+            await rebuild.remove_earlier(made.link, NUMBER + 1)
             left = [name for names in await made.link.everywhere("KEYS", f"*:{NUMBER}:*") for name in names]
             assert not left
         finally:

@@ -189,7 +189,7 @@ async def test_only_what_is_left_of_earlier_numbers_is_removed(trial: Trial, ben
     await rebuilt(bench, state(spent={(1, 0): 5}, open=[under_way(claim.claim_id, 1, 5)]))
     await bench.link.ask("", "HSET", f"rooya:{{3}}:{NEXT + 1}:budget:3:0", "c", 5)  # by another process
     before = set(await names(bench.link, "*"))
-    await rebuild.remove_others(bench.link, NEXT)
+    await rebuild.remove_earlier(bench.link, NEXT)
     removed = before - set(await names(bench.link, "*"))
     assert removed == {*earlier, f"rooya:{{3}}:{NUMBER}:incarnation".encode()}
 

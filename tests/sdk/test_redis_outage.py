@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import time
@@ -207,3 +208,21 @@ def test_redis_that_may_forget_is_warned_of(tmp_path: Path) -> None:
         with Gateway(tmp_path, config) as gateway:
             pass
         assert "set noeviction" in gateway.log.read_text()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_process_stopped_while_it_fills_redis_does_not_stop_the_others(
+    tmp_path: Path, processes: int
+) -> None:
+    with fleet(tmp_path, processes) as all_of_it:
+        all_of_it.assert_all_serve()
+        with (all_of_it.gateways[0].data_dir / "rebuild.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as one that was stopped there holds it
+            all_of_it.redis.ask("FLUSHALL")
+            for _ in range(2):
+                for gateway in all_of_it.gateways:
+                    assert all_of_it.call(gateway, all_of_it.free) == (200, None)
+                    with_money = (200, None) if processes == 1 else (503, "limiter_unavailable")
+                    assert all_of_it.call(gateway, all_of_it.paid) == with_money
+                    assert health(gateway) == "degraded"
+        all_of_it.assert_nothing_is_wrong()
