@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-# top_k: a sampling hint. cache_control: on messages and parts. thinking_blocks: Anthropic's, as its models
-# signed them. reasoning_content: what other models thought in an earlier answer.
-EXTENSIONS: Final = frozenset(("top_k", "cache_control", "thinking_blocks", "reasoning_content"))
+from providers.types import Call
+
+# top_k: a sampling hint. thinking: how to think, where no reasoning_effort says it.
+# cache_control: of the request, of messages and of parts. thinking_blocks: of messages, as Anthropic's models
+# signed them. reasoning_content: of messages, what other models thought.
+EXTENSIONS: Final = frozenset(("top_k", "thinking", "cache_control", "thinking_blocks", "reasoning_content"))
+TOLD: Final = frozenset(("top_k",))  # of what is lost, what has no counterpart at all
 
 
-def without(payload: dict[str, Any], known: frozenset[str]) -> tuple[dict[str, Any], list[str]]:
-    """A payload that holds none but the known of them, and the parameters that were dropped."""
+def without(call: Call, known: frozenset[str] = frozenset()) -> tuple[dict[str, Any], list[str]]:
+    """A call's payload with none of them but the known, and the hints that are lost by that."""
+    payload = call.payload
+    if not call.is_extended:
+        return payload, []
     unknown = EXTENSIONS - known
     fields = _without(payload, unknown)
     fields["messages"] = [_plain(message, unknown) for message in payload["messages"]]
-    return fields, sorted(payload.keys() & unknown)
+    return fields, sorted(TOLD & unknown & payload.keys())
 
 
 def _plain(message: dict[str, Any], unknown: frozenset[str]) -> dict[str, Any]:
