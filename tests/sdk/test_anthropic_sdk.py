@@ -15,7 +15,7 @@ from handlers.anthropic_errors import OVERLOADED
 from tests.fakes.vendor import Answer, Vendor, reply, stream
 from tests.gateway import CONTENT, Gateway, toml
 from tests.limits.redis_servers import RedisServer
-from tests.sdk.limited import answered, assert_booked, create, models
+from tests.sdk.limited import answered, assert_booked, create, eventually, models
 from tests.sdk.test_ledger import DONE, charged, chat, chunk, rows, usage_chunk, used
 from tests.sdk.test_redis_outage import fleet
 
@@ -222,6 +222,19 @@ def test_a_stream_that_is_cut_ends_with_an_error(
     assert (body["type"], body["error"]["type"]) == ("error", "api_error")
     (row,) = rows(gateway, body["request_id"])
     assert (row["status"], row["usage_source"]) == ("error", "estimated")
+
+
+def test_a_client_that_leaves_pays_for_what_it_saw(
+    client: anthropic.Anthropic, gateway: Gateway, vendor: Vendor
+) -> None:
+    vendor.answers["m"] = stream(chunk("word " * 200), end="hang")
+    with client.messages.stream(model="m", max_tokens=1000, messages=HELLO) as events:
+        assert next(iter(events.text_stream))
+        request_id = events.response.headers["request-id"]
+    (row,) = rows(gateway, request_id)
+    assert (row["status"], row["usage_source"]) == ("client_gone", "estimated")
+    assert row["output_tokens"] > 100
+    eventually(lambda: vendor.last().gone_at is not None, "the vendor still talks")
 
 
 def test_a_stream_that_fails_before_it_began_has_a_status(
