@@ -87,7 +87,7 @@ class OpenAICodec(Codec):
         return self.adapter.asks_for_usage and call.wants_usage and "include_cost" not in options
 
     def _encode_anew(self, call: Call, target: Target) -> UpstreamRequest:
-        payload, lost = extensions.without(call, self.extensions)
+        payload, lost = extensions.plain(call, target, self.extensions)
         fields, dropped = self.quirks(target.model).apply(payload)
         dropped += lost
         fields["model"] = target.model

@@ -58,7 +58,7 @@ class ResponsesCodec(Codec):
         return [replace(call, payload=payload, first_choice=at) for at in range(wanted)]
 
     def encode(self, call: Call, target: Target) -> UpstreamRequest:
-        payload, lost = extensions.without(call)
+        payload, lost = extensions.plain(call, target)
         fields, dropped = self._adapter.vendor.quirks_of(target.model).apply(payload)
         fields, without_words = NO_WORDS.apply(fields)
         body = {"model": target.model, **_body({**fields, "model": target.model}), "store": False}

@@ -30,7 +30,7 @@ from tests.handlers.anthropic_wire import (
     said,
 )
 from tests.providers import wire_cases
-from tests.providers.calling import encode
+from tests.providers.calling import codec_of, encode
 from tests.providers.wire_cases import Case
 
 
@@ -141,6 +141,15 @@ def test_nor_are_the_responses_of_openai() -> None:
     assert b"/responses" in sent.endpoint.head
     assert sent.dropped == ("top_k",)
     assert not EXTENSIONS & json.loads(sent.body).keys()
+
+
+def test_a_cap_beyond_what_a_model_can_say_is_lowered() -> None:
+    caps = {}
+    for cap in (100, 32_000):
+        call = call_of({**FIELDS, "model": "gpt-4o", "max_tokens": cap})
+        target = wire_cases.target_of({"kind": "openai"}, call)
+        caps[cap] = json.loads(codec_of(target.adapter).encode(call, target).body)["max_tokens"]
+    assert caps == {100: 100, 32_000: 16_384}
 
 
 def test_models_of_anthropics_get_back_what_was_theirs() -> None:
