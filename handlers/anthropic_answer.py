@@ -34,12 +34,9 @@ def message(call: Call, body: bytes, used: Tokens) -> bytes:
     choice: Node = next(objects(completion, "choices"), {})
     said = part(choice, "message")
     blocks = list(_blocks(call, said))
-    reason = stop_reason(
-        text(choice, "finish_reason"),
-        is_calling=any(block["type"] == "tool_use" for block in blocks),
-        is_refused=bool(text(said, "refusal")),
-    )
-    return dump({**opening(call), "content": blocks, "stop_reason": reason, "usage": usage(used)})
+    is_calling = any(block["type"] == "tool_use" for block in blocks)
+    ended = ending(text(choice, "finish_reason"), text(said, "refusal"), is_calling=is_calling)
+    return dump({**opening(call), "content": blocks, **ended, "usage": usage(used)})
 
 
 def opening(call: Call) -> Node:
@@ -56,11 +53,14 @@ def opening(call: Call) -> Node:
     }
 
 
-def stop_reason(finish_reason: str, *, is_calling: bool, is_refused: bool) -> str:
+def ending(finish_reason: str, refusal: str, *, is_calling: bool) -> Node:
     """Why the answer ended. A client that is to run tools must hear so, also from hosts that say `stop`."""
-    if is_refused:
-        return "refusal"
-    return STOP_REASONS.get(finish_reason, "tool_use" if is_calling else "end_turn")
+    fields: Node = {"stop_reason": "refusal", "stop_sequence": None}
+    if refusal:
+        fields["stop_details"] = {"type": "refusal", "category": None, "explanation": refusal}
+    else:
+        fields["stop_reason"] = STOP_REASONS.get(finish_reason, "tool_use" if is_calling else "end_turn")
+    return fields
 
 
 def usage(used: Tokens) -> Node:
@@ -87,9 +87,8 @@ def _blocks(call: Call, said: Node) -> Iterator[Node]:
     yield from signed
     if not signed and text(said, "reasoning_content"):
         yield {"type": "thinking", "thinking": said["reasoning_content"], "signature": ""}
-    for name in ("content", "refusal"):
-        if text(said, name):
-            yield {"type": "text", "text": said[name]}
+    if text(said, "content"):
+        yield {"type": "text", "text": said["content"]}
     for at, called in enumerate(objects(said, "tool_calls")):
         yield {**tool_use(call, at, called), "input": arguments_of(part(called, "function").get("arguments"))}
 

@@ -64,8 +64,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "thinking": mapping,
     "output_config": mapping,
     "metadata": mapping,
+    "cache_control": mapping,
 }
-AS_THEY_ARE: Final = ("model", "max_tokens", "temperature", "top_p", "top_k")
+AS_THEY_ARE: Final = ("model", "max_tokens", "temperature", "top_p", "top_k", "cache_control")
 
 
 def translated(request: Node, *, is_counted: bool = False) -> Node:
@@ -137,6 +138,8 @@ def _output(thinking: Node, config: Node) -> Node:
         effort = next((word for tokens, word in EFFORTS if budget < tokens), "high")
     if kind != "disabled" and effort is not None:
         fields["reasoning_effort"] = effort
+    elif thinking:
+        fields["thinking"] = thinking
     if config.get("format") is not None:
         form = required("output_config", config, "format", mapping)
         required("output_config.format", form, "type", one_of(("json_schema",)))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import ujson
 
-from handlers.anthropic_answer import objects, opening, part, stop_reason, text, thoughts, tool_use, usage
+from handlers.anthropic_answer import ending, objects, opening, part, text, thoughts, tool_use, usage
 from providers import sse
 from providers.answers import dump
 from providers.types import Call
@@ -34,7 +34,7 @@ class EventWriter:
         self._kind = ""  # of the block that is open, empty if none is
         self._calls: dict[int, int] = {}  # a tool call's index -> its block's
         self._finish_reason = ""
-        self._is_refused = False
+        self._refusal = ""
 
     def feed(self, events: bytes) -> bytes:
         """Whole events of the stream -> those of the client's, perhaps none."""
@@ -53,27 +53,28 @@ class EventWriter:
         """What closes the message."""
         self._begin()
         self._close()
-        is_calling, is_refused = bool(self._calls), self._is_refused
-        reason = stop_reason(self._finish_reason, is_calling=is_calling, is_refused=is_refused)
-        delta = {"stop_reason": reason, "stop_sequence": None}
+        delta = ending(self._finish_reason, self._refusal, is_calling=bool(self._calls))
         self._emit("message_delta", delta=delta, usage=usage(used))
         self._emit("message_stop")
         return self._taken()
 
     def _read(self, delta: Node) -> None:
         if text(delta, "reasoning_content"):
-            self._open(EMPTY_THINKING)
-            self._add(self._opened, "thinking_delta", "thinking", delta["reasoning_content"])
+            self._think(delta["reasoning_content"])
         for block in thoughts(delta):
             self._sign(block)
-        for name in ("content", "refusal"):
-            if text(delta, name):
-                self._is_refused = self._is_refused or name == "refusal"
-                self._open(EMPTY_TEXT)
-                self._add(self._opened, "text_delta", "text", delta[name])
+        if text(delta, "content"):
+            self._open(EMPTY_TEXT)
+            self._add(self._opened, "text_delta", "text", delta["content"])
+        self._refusal += text(delta, "refusal")
         for place, called in enumerate(objects(delta, "tool_calls")):
             index = called.get("index")
             self._call_tool(index if type(index) is int else place, called)
+
+    def _think(self, piece: str) -> None:
+        self._open(EMPTY_THINKING)
+        if piece:
+            self._add(self._opened, "thinking_delta", "thinking", piece)
 
     def _sign(self, block: Node) -> None:
         """A block of thinking that is whole; the text of one that is open has come before, in pieces."""
@@ -81,8 +82,7 @@ class EventWriter:
             self._open(block)
         else:
             if self._kind != "thinking":
-                self._open(EMPTY_THINKING)
-                self._add(self._opened, "thinking_delta", "thinking", block["thinking"])
+                self._think(block["thinking"])
             self._add(self._opened, "signature_delta", "signature", block["signature"])
         self._close()
 

@@ -87,11 +87,9 @@ class OpenAICodec(Codec):
         return self.adapter.asks_for_usage and call.wants_usage and "include_cost" not in options
 
     def _encode_anew(self, call: Call, target: Target) -> UpstreamRequest:
-        payload, unknown = call.payload, list[str]()
-        if call.is_extended:
-            payload, unknown = extensions.without(payload, self.extensions)
+        payload, lost = extensions.plain(call, target, self.extensions)
         fields, dropped = self.quirks(target.model).apply(payload)
-        dropped += unknown
+        dropped += lost
         fields["model"] = target.model
         if not self.adapter.asks_for_usage:
             fields.pop("stream_options", None)

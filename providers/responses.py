@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import ujson
 
-from providers import answers, conversation, usage
+from providers import answers, conversation, extensions, usage
 from providers.adapter import Codec
 from providers.answers import dump
 from providers.conversation import Function, Media, Part, Text, ToolCall, ToolChoice, ToolResult, Turn
@@ -58,11 +58,12 @@ class ResponsesCodec(Codec):
         return [replace(call, payload=payload, first_choice=at) for at in range(wanted)]
 
     def encode(self, call: Call, target: Target) -> UpstreamRequest:
-        fields, dropped = self._adapter.vendor.quirks_of(target.model).apply(call.payload)
+        payload, lost = extensions.plain(call, target)
+        fields, dropped = self._adapter.vendor.quirks_of(target.model).apply(payload)
         fields, without_words = NO_WORDS.apply(fields)
         body = {"model": target.model, **_body({**fields, "model": target.model}), "store": False}
         endpoint = self._adapter.endpoint(self._url(target), target.secret)
-        return UpstreamRequest(endpoint, dump(body), (*dropped, *without_words))
+        return UpstreamRequest(endpoint, dump(body), (*dropped, *without_words, *lost))
 
     def decode(self, call: Call, body: bytes) -> Reply:
         failures = self._adapter.failures

@@ -173,13 +173,14 @@ def test_a_call_without_an_id_gets_one() -> None:
     assert [block["id"] for block in blocks_of(streamed(chunk(tool_calls=tool_calls)))] == ids
 
 
-def test_a_refusal_is_said_and_named() -> None:
+def test_a_refusal_is_explained() -> None:
+    details = {"type": "refusal", "category": None, "explanation": "I cannot."}
     message = answered(completion({"content": None, "refusal": "I cannot."}))
-    assert message["content"] == [{"type": "text", "text": "I cannot."}]
-    assert message["stop_reason"] == "refusal"
+    assert (message["stop_reason"], message["stop_details"]) == ("refusal", details)
     events = streamed(chunk(refusal="I "), chunk(refusal="cannot."), chunk("stop"))
-    assert blocks_of(events) == message["content"]
-    assert events[-2]["delta"]["stop_reason"] == "refusal"
+    assert blocks_of(events) == message["content"] == []
+    delta = events[-2]["delta"]
+    assert (delta["stop_reason"], delta["stop_details"]) == ("refusal", details)
 
 
 def test_what_a_model_thought_comes_first() -> None:

@@ -13,6 +13,7 @@ from handlers.anthropic_request import translated
 from handlers.rules import InvalidParameter
 from handlers.validate import validate
 from providers.errors import Unsupported
+from providers.extensions import EXTENSIONS
 from providers.types import CHAT
 from tests.handlers.anthropic_wire import (
     FIELDS,
@@ -28,7 +29,8 @@ from tests.handlers.anthropic_wire import (
     call_of,
     said,
 )
-from tests.providers.calling import encode
+from tests.providers import wire_cases
+from tests.providers.calling import codec_of, encode
 from tests.providers.wire_cases import Case
 
 
@@ -120,6 +122,54 @@ def test_hosts_of_openais_dialect_are_sent_nothing_they_may_not_know() -> None:
         "model": "m",
         "max_tokens": 9,
         "messages": [{"role": "assistant", "content": "Yes."}],
+    }
+
+
+def test_nor_are_the_responses_of_openai() -> None:
+    request = {
+        **said(SIGNED, WORDS, role="assistant"),
+        "model": "gpt-5.4",
+        "tools": [TOOL],
+        "max_tokens": 9000,
+    }
+    request |= {"top_k": 5, "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}
+    call = call_of({**request, "cache_control": {"type": "ephemeral"}})
+    target = wire_cases.target_of({"kind": "openai"}, call)
+    codec = target.adapter.codec_for(call, target)
+    assert codec is not None
+    sent = codec.encode(call, target)
+    assert b"/responses" in sent.endpoint.head
+    assert sent.dropped == ("top_k",)
+    assert not EXTENSIONS & json.loads(sent.body).keys()
+
+
+def test_a_cap_beyond_what_a_model_can_say_is_lowered() -> None:
+    caps = {}
+    for cap in (100, 32_000):
+        call = call_of({**FIELDS, "model": "gpt-4o", "max_tokens": cap})
+        target = wire_cases.target_of({"kind": "openai"}, call)
+        caps[cap] = json.loads(codec_of(target.adapter).encode(call, target).body)["max_tokens"]
+    assert caps == {100: 100, 32_000: 16_384}
+
+
+def test_models_of_anthropics_get_back_what_was_theirs() -> None:
+    marker = {"type": "ephemeral"}
+    request = {
+        **said({**WORDS, "cache_control": marker}),
+        "model": "claude-opus-4-8",
+        "thinking": {"type": "adaptive", "display": "omitted"},
+        "cache_control": marker,
+        "system": [{**WORDS, "cache_control": marker}],
+    }
+    request["messages"] += [{"role": "assistant", "content": [SIGNED, REDACTED, WORDS]}, *HELLO]
+    call = call_of(request)
+    target = wire_cases.target_of({"kind": "anthropic"}, call)
+    codec = target.adapter.codec_for(call, target)
+    assert codec is not None
+    hello = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
+    assert json.loads(codec.encode(call, target).body) == {
+        **request,
+        "messages": [*request["messages"][:2], hello],
     }
 
 

@@ -1,4 +1,4 @@
-"""The unmodified Anthropic SDK for Python, through the real gateway, to a vendor of OpenAI's dialect."""
+"""The unmodified Anthropic SDK for Python, through the real gateway, to vendors of either dialect."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from handlers.anthropic_errors import OVERLOADED
 from tests.fakes.vendor import Answer, Vendor, reply, stream
 from tests.gateway import CONTENT, Gateway, toml
 from tests.limits.redis_servers import RedisServer
-from tests.sdk.limited import answered, assert_booked, create, models
+from tests.sdk.limited import answered, assert_booked, create, eventually, models
 from tests.sdk.test_ledger import DONE, charged, chat, chunk, rows, usage_chunk, used
 from tests.sdk.test_redis_outage import fleet
 
 HELLO: Any = [{"role": "user", "content": CONTENT}]
 CITY: Any = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS: Any = [{"name": "weather", "description": "The weather", "input_schema": CITY}]
+CLAUDE = """
+[[providers]]
+name = "claude"
+kind = "anthropic"
+base_url = "{}"
+api_keys = ["claude-secret"]
+"""
 CACHED = {"prompt_tokens_details": {"cached_tokens": 40}}
 
 
@@ -29,6 +36,7 @@ CACHED = {"prompt_tokens_details": {"cached_tokens": 40}}
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vendor, Gateway]]:
     with Vendor() as vendor:
         config = toml(vendor.base_url, "[limits]\nip_rpm = 0\n[retry]\nretries = 0\n") + models(vendor)
+        config += CLAUDE.format(vendor.base_url.removesuffix("/v1"))
         with Gateway(tmp_path_factory.mktemp("anthropic"), config) as gateway:
             yield vendor, gateway
 
@@ -71,6 +79,14 @@ def calling(at: int, arguments: str, **start: Any) -> bytes:
     name = {"name": "weather"} if start else {}
     call = {"index": at, "type": "function", **start, "function": {**name, "arguments": arguments}}
     return delta(tool_calls=[call])
+
+
+def event(data: dict[str, Any]) -> bytes:
+    return f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def delta_of(index: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": fields}
 
 
 # Answers
@@ -208,6 +224,19 @@ def test_a_stream_that_is_cut_ends_with_an_error(
     assert (row["status"], row["usage_source"]) == ("error", "estimated")
 
 
+def test_a_client_that_leaves_pays_for_what_it_saw(
+    client: anthropic.Anthropic, gateway: Gateway, vendor: Vendor
+) -> None:
+    vendor.answers["m"] = stream(chunk("word " * 200), end="hang")
+    with client.messages.stream(model="m", max_tokens=1000, messages=HELLO) as events:
+        assert next(iter(events.text_stream))
+        request_id = events.response.headers["request-id"]
+    (row,) = rows(gateway, request_id)
+    assert (row["status"], row["usage_source"]) == ("client_gone", "estimated")
+    assert row["output_tokens"] > 100
+    eventually(lambda: vendor.last().gone_at is not None, "the vendor still talks")
+
+
 def test_a_stream_that_fails_before_it_began_has_a_status(
     client: anthropic.Anthropic, vendor: Vendor
 ) -> None:
@@ -215,6 +244,62 @@ def test_a_stream_that_fails_before_it_began_has_a_status(
     with pytest.raises(anthropic.OverloadedError):
         with client.messages.stream(model="m", max_tokens=100, messages=HELLO):
             pass
+
+
+def test_thoughts_that_a_model_signed_go_to_and_fro_as_they_are(
+    client: anthropic.Anthropic, vendor: Vendor
+) -> None:
+    first: Any = {"id": "msg_1", "usage": {"input_tokens": 9, "output_tokens": 1}}
+    thought, call = (
+        {"type": "thinking", "thinking": "", "signature": ""},
+        {"type": "tool_use", "id": "toolu_1"},
+    )
+    vendor.answers["claude-opus-4-8"] = stream(
+        *map(
+            event,
+            (
+                {"type": "message_start", "message": first},
+                {"type": "content_block_start", "index": 0, "content_block": thought},
+                delta_of(0, type="thinking_delta", thinking="Two cities."),
+                delta_of(0, type="signature_delta", signature="c2lnbmVk"),
+                {"type": "content_block_stop", "index": 0},
+                {
+                    "type": "content_block_start",
+                    "index": 1,
+                    "content_block": {**call, "name": "weather", "input": {}},
+                },
+                delta_of(1, type="input_json_delta", partial_json='{"city":"Rome"}'),
+                {"type": "content_block_stop", "index": 1},
+                {
+                    "type": "message_delta",
+                    "delta": {"stop_reason": "tool_use"},
+                    "usage": {"output_tokens": 7},
+                },
+                {"type": "message_stop"},
+            ),
+        )
+    )
+    fields: Any = {
+        "model": "claude/claude-opus-4-8",
+        "max_tokens": 100,
+        "tools": TOOLS,
+        "thinking": {"type": "adaptive"},
+    }
+    with client.messages.stream(messages=HELLO, **fields) as events:
+        message = events.get_final_message()
+    blocks = [
+        {"type": "thinking", "thinking": "Two cities.", "signature": "c2lnbmVk"},
+        {**call, "name": "weather", "input": {"city": "Rome"}},
+    ]
+    assert [block.to_dict() for block in message.content] == blocks
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (9, 7)
+    result: Any = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "mild"}
+    turns: Any = [{"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
+    with client.messages.stream(messages=[*HELLO, *turns], **fields) as events:
+        events.until_done()
+    sent = vendor.last().json
+    assert sent["messages"][1]["content"] == blocks
+    assert sent["thinking"] == {"type": "adaptive"}
 
 
 # Tools
