@@ -8,7 +8,6 @@ a model has it, and is what other servers of this dialect know. Several answers 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from providers import anthropic_requests as requests
@@ -18,7 +17,7 @@ from providers.anthropic_answers import MessageDecoder, reply
 from providers.anthropic_models import traits
 from providers.errors import ProviderError
 from providers.failures import Failures
-from providers.translation import TranslatingAdapter, TranslatingCodec
+from providers.translation import TranslatingAdapter, TranslatingCodec, one_by_one
 from providers.types import CHAT, Call, ProviderSpec, Reply, Target, UpstreamRequest
 
 VERSION: Final = "2023-06-01"
@@ -26,11 +25,7 @@ VERSION: Final = "2023-06-01"
 
 class Chat(TranslatingCodec):
     def divide(self, call: Call) -> list[Call]:
-        wanted = call.payload.get("n") or 1
-        if wanted == 1:
-            return []
-        payload = {name: value for name, value in call.payload.items() if name != "n"}
-        return [replace(call, payload=payload, first_choice=at) for at in range(wanted)]
+        return one_by_one(call)
 
     def encode(self, call: Call, target: Target) -> UpstreamRequest:
         body, dropped = requests.body({**call.payload, "model": target.model}, traits(target))

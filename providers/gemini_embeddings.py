@@ -32,10 +32,11 @@ class Embeddings(TranslatingCodec):
         texts = _inputs(call)
         if len(texts) <= MOST_INPUTS:
             return []
-        return [
-            replace(call, payload={**call.payload, "input": texts[at : at + MOST_INPUTS]}, first_choice=at)
-            for at in range(0, len(texts), MOST_INPUTS)
-        ]
+        parts = []
+        for at in range(0, len(texts), MOST_INPUTS):
+            payload = {**call.payload, "input": texts[at : at + MOST_INPUTS]}
+            parts.append(replace(call, payload=payload, body=dump(payload), first_choice=at))
+        return parts
 
     def encode(self, call: Call, target: Target) -> UpstreamRequest:
         fields, dropped = FIELDS.apply(call.payload)

@@ -9,7 +9,6 @@ are dropped and named.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import ujson
@@ -21,7 +20,7 @@ from providers.conversation import Function, Media, Part, Text, ToolCall, ToolCh
 from providers.errors import Unsupported
 from providers.failures import Failures
 from providers.quirks import Quirks
-from providers.translation import EventDecoder, dicts
+from providers.translation import EventDecoder, dicts, one_by_one
 from providers.types import Call, Reply, Target, UpstreamRequest, Usage
 
 if TYPE_CHECKING:
@@ -51,11 +50,7 @@ class ResponsesCodec(Codec):
         self._url = url
 
     def divide(self, call: Call) -> list[Call]:
-        wanted = call.payload.get("n") or 1
-        if wanted == 1:
-            return []
-        payload = {name: value for name, value in call.payload.items() if name != "n"}
-        return [replace(call, payload=payload, first_choice=at) for at in range(wanted)]
+        return one_by_one(call)
 
     def encode(self, call: Call, target: Target) -> UpstreamRequest:
         payload, lost = extensions.plain(call, target)

@@ -8,6 +8,7 @@ all adapters are.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import ujson
@@ -185,6 +186,15 @@ class EventDecoder(Decoder):
         chunk = Chunk(data, news)
         self._told = self.used
         return [chunk]
+
+
+def one_by_one(call: Call) -> list[Call]:
+    """The parts of a call to a vendor that gives one answer at a time; none where one is wanted."""
+    wanted = call.payload.get("n") or 1
+    if wanted == 1:
+        return []
+    payload = {name: value for name, value in call.payload.items() if name != "n"}
+    return [replace(call, payload=payload, first_choice=at) for at in range(wanted)]
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:
