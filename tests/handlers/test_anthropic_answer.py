@@ -203,6 +203,12 @@ def test_signed_thoughts_come_as_they_were_signed() -> None:
     ]
 
 
+def test_thoughts_that_are_kept_from_the_client_are_a_signature_alone() -> None:
+    events = streamed(chunk(thinking_blocks=[{**SIGNED, "thinking": ""}]))
+    assert blocks_of(events) == [{**SIGNED, "thinking": ""}]
+    assert [event["delta"]["type"] for event in events[2:3]] == ["signature_delta"]
+
+
 def test_thinking_between_calls_opens_a_block_of_its_own() -> None:
     events = streamed(
         chunk(reasoning_content="hm"),
