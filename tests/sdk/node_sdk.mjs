@@ -53,6 +53,15 @@ const scenarios = {
   wrongKey: () =>
     failure(() => client.withOptions({ apiKey: 'sk-wrong' }).chat.completions.create({ model: 'm', messages })),
   parameter: () => failure(() => client.chat.completions.create({ model: 'm', messages, temperature: 3 })),
+  spent: async () => {
+    let requests = 0;
+    const counting = (url, init) => {
+      requests += 1;
+      return fetch(url, init);
+    };
+    const retrying = client.withOptions({ maxRetries: 2, fetch: counting });
+    return { ...(await failure(() => retrying.chat.completions.create({ model: 'm', messages }))), requests };
+  },
   abort: async () => {
     const stream = await client.chat.completions.create({ model: 'm', messages, stream: true });
     for await (const _ of stream) break;

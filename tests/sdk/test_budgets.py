@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -398,3 +400,14 @@ def test_a_changed_period_holds_soon(vendor: Vendor, gateway: Gateway) -> None:
     assert about(gateway, made["key"])["budget"]["reset_at"] in (end_of("day"), end_of("day") - 86_400)
     assert ask(gateway, made["key"], max_tokens=100).status == 200  # a day is another window
     assert ask(gateway, made["key"], max_tokens=100).outcome == (402, "budget_exceeded")
+
+
+def test_node_s_sdk_asks_once_where_a_budget_is_spent(vendor: Vendor, gateway: Gateway, poor: str) -> None:
+    """R-6: an error of its own class of status, and no retries, though the client would make two."""
+    script = Path(__file__).resolve().parent / "node_sdk.mjs"
+    command = ["node", str(script), "spent", gateway.base_url, poor]
+    result = subprocess.run(command, capture_output=True, timeout=60)
+    assert result.returncode == 0, result.stderr.decode()
+    seen = json.loads(result.stdout)
+    assert (seen["name"], seen["status"], seen["code"]) == ("APIError", 402, "budget_exceeded")
+    assert seen["requests"] == 1 and seen["hasRequestID"] and not vendor.requests
