@@ -346,3 +346,14 @@ def test_a_call_under_way_is_still_held_by_its_limits_when_another_ends(
         eventually(lambda: bool(vendor.requests), "the call has not reached the vendor")
         assert ask(gateway, mine, max_tokens=300).status == 200
         assert ask(gateway, mine, max_tokens=600).outcome == (429, "tpd_exceeded")
+
+
+def test_calls_beside_an_open_stream_of_their_key_wait_for_nothing(vendor: Vendor, gateway: Gateway) -> None:
+    """They all end while the vendor still holds the stream."""
+    mine = key(gateway, "--budget", "10")
+    with under_way(gateway, vendor, mine, 1, is_stream=True) as (opened,):
+        vendor.answers["even"] = answered(20)
+        with ThreadPoolExecutor(20) as pool:
+            statuses = list(pool.map(lambda _: ask(gateway, mine).status, range(100)))
+        assert statuses == [200] * 100 and not opened.done()
+    assert opened.result().status == 200
