@@ -167,10 +167,9 @@ class Gateway:
         await link.connect()
         await rebuild.check(link)
         self.warnings += await rebuild.warnings(link)
-        await backing.restore(anew=False, raised=lambda: None)
-        place = f"{self._mover.slot.number}.{self._mover.start_number}"
+        await backing.restore(lost=0, raised=lambda: None)
         limiter = GuardedLimiter(
-            shared=SharedLimiter(link=link, number=backing.number, place=place),
+            shared=SharedLimiter(link=link, number=backing.number, place=backing.place),
             local=EmbeddedLimiter(clock=steady_clock()),
             backing=backing,
             processes=settings.server.processes,

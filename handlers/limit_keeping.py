@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from limits import rebuild
+from limits.alone import Position, Seen
 from limits.errors import LimiterUnavailable
 from limits.guarded import Owed
 from limits.link import Link
@@ -29,6 +31,7 @@ from store.standing import read as read_standing
 log = logging.getLogger("rooya.limits")
 
 POLL_SECONDS: Final = 0.25
+LOCK_SECONDS: Final = 0.01  # until the lock is asked for again
 TELLING_SECONDS: Final = 5.0
 FORGETTING_SECONDS: Final = 60.0
 
@@ -123,27 +126,47 @@ class RedisBacking:
         standing = await self._ledger.standing()
         return Owed(standing.spent, standing.correction, [_claim(*call[2:]) for call in standing.open])
 
-    async def restore(self, *, anew: bool, raised: Callable[[], None]) -> None:
-        if anew:
-            await self._link.connect()
+    def position(self) -> Position:
+        segment = self._mover.journal.segment
+        return segment.number, segment.end
+
+    async def restore(self, *, lost: int, raised: Callable[[], None]) -> Seen:
         try:
-            await self._fill(anew, raised)
+            if not self._link.servers():
+                await self._link.connect()
+            async with self._locked():
+                if self.number() == lost or not await rebuild.verify(self._link, self.number()):
+                    await self._fill(raised)
+                return await rebuild.seen(self._link, self.number(), self.place)
+        except LimiterUnavailable:
+            self._link.close()
+            raise
         except OSError as error:  # no descriptor left for the lock, or no room for the number
             raise LimiterUnavailable(str(error)) from error
 
-    async def _fill(self, anew: bool, raised: Callable[[], None]) -> None:
-        lock = self._incarnation.exclusive()
-        await asyncio.to_thread(lock.__enter__)
-        try:
-            if not anew and await rebuild.verify(self._link, self.number()):
-                return
-            number = self._incarnation.raise_number()
-            raised()
-            await rebuild.halt(self._link)
-            await rebuild.rebuild(self._link, number, _state(await self._ledger.standing()))
-        finally:
-            lock.__exit__(None, None, None)
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        """Hold the lock; not by a thread that blocks, which nobody could stop where its holder is stopped."""
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(self._incarnation.exclusive(is_waiting=False))
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(LOCK_SECONDS)
+            yield
+
+    async def _fill(self, raised: Callable[[], None]) -> None:
+        number = self._incarnation.raise_number()
+        raised()
+        await rebuild.halt(self._link)
+        await rebuild.rebuild(self._link, number, _state(await self._ledger.standing()))
         self._remove_earlier(number)
+
+    @property
+    def place(self) -> str:
+        """SLOT.START of this process."""
+        return f"{self._mover.slot.number}.{self._mover.start_number}"
 
     def tell(self, slot: int, start: int, lost: dict[str, int]) -> None:
         """A process has died, and this is what it had under way; from the mover's thread. Raises OSError.
@@ -183,7 +206,7 @@ def _state(standing: Standing) -> rebuild.State:
         for slot, start, claim_id, key_id, window, worst_nanodollars in standing.open
     ]
     tokens = [(key_id, at_ms, count) for (key_id, at_ms), count in standing.tokens.items()]
-    return rebuild.State(standing.spent, standing.correction, calls, tokens)
+    return rebuild.State(standing.spent, standing.correction, calls, tokens, standing.reached)
 
 
 def _claim(claim_id: str, key_id: int, window: int, worst_nanodollars: int) -> Claim:

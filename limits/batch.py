@@ -2,7 +2,8 @@
 
 Keys, where S is one of 32 shards of the API keys, N the number of the counters (their incarnation):
 
-    rooya:{S}:incarnation           n: the number; r: the run id of the server it was written to
+    rooya:{S}:incarnation           n: the number; r: the run id of the server it was written to; of shard 0
+                                    s<SLOT>: segment and position up to which a slot's journal is in it
     rooya:{S}:N:incarnation         the same, while what is under the number is being written
     rooya:{S}:key:KEY               windows of requests and tokens, and calls under way (p<N>); for a day
     rooya:{S}:N:budget:KEY:WINDOW   c: committed, r: reserved, x: the last correction; nano-dollars
@@ -192,7 +193,7 @@ class Admissions(Verb[Admission]):
 
 
 class Settlements(Verb[Settlement]):
-    """unsettled: is given what came to other counters."""
+    """unsettled: is given what came to other counters, or may have."""
 
     def __init__(self, names: Names) -> None:
         super().__init__("settle")
@@ -218,7 +219,9 @@ class Settlements(Verb[Settlement]):
         return reason
 
     def failed(self, items: Sequence[Settlement], error: Exception) -> None:
-        """The ledger has them: Redis is filled from it before it is asked again."""
+        """What Redis is filled from may have been read before; what it has is not changed by them."""
+        for claim, tokens, nanodollars, _ in items:
+            self.unsettled(claim, tokens, nanodollars)
 
 
 class Counts(Verb[Count]):

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from limits import batch
+from limits.alone import NOWHERE, Position, Seen
 from limits.batch import SHARDS, Script
 from limits.errors import LimiterUnavailable
 from limits.link import Link
@@ -42,12 +43,14 @@ class Open:
 @dataclass(frozen=True, slots=True)
 class State:
     """What the ledger says. spent: nano-dollars by key and window; correction: the last one that is in them.
-    tokens: (key, Unix ms, how many), of the last day: for keys whose windows Redis has lost."""
+    tokens: (key, Unix ms, how many), of the last day: for keys whose windows Redis has lost. reached: how far
+    the journal of each slot is in it."""
 
     spent: Mapping[tuple[int, int], int]
     correction: int
     open: Sequence[Open]
     tokens: Iterable[tuple[int, int, int]]
+    reached: Mapping[int, Position]
 
 
 async def verify(link: Link, number: int) -> bool:
@@ -55,6 +58,20 @@ async def verify(link: Link, number: int) -> bool:
     run_ids = await _run_ids(link)
     told = await _answers(link.ask(shard, "HMGET", batch.incarnation(shard), "n", "r") for shard in _shards())
     return told == [[str(number).encode(), run_id.encode()] for run_id in run_ids]
+
+
+async def seen(link: Link, number: int, place: str) -> Seen:
+    """What the counters of a number were filled with of a process. Raises LimiterUnavailable."""
+    slot = place.partition(".")[0]
+    (told,) = await _answers([link.ask("0", "HGET", batch.incarnation("0"), f"s{slot}")])
+    claims = await _answers(
+        link.ask(shard, "HKEYS", batch.under_way(number, shard, place)) for shard in _shards()
+    )
+    under_way = frozenset(claim.decode() for some in claims for claim in some)
+    if told is None:
+        return Seen(number, NOWHERE, under_way)
+    segment, position = map(int, told.split())
+    return Seen(number, (segment, position), under_way)
 
 
 async def halt(link: Link) -> None:
@@ -70,6 +87,9 @@ async def rebuild(link: Link, number: int, state: State) -> None:
         link.ask(shard, "HSET", name, "n", number, "r", run_id)
         for (shard, name, _), run_id in zip(names, run_ids, strict=True)
     )
+    places = [word for slot, at in state.reached.items() for word in (f"s{slot}", f"{at[0]} {at[1]}")]
+    if places:
+        await _answers([link.ask("0", "HSET", batch.next_incarnation(number, "0"), *places)])
     await _write_money(link, number, state)
     await _fill_tokens(link, state.tokens)
     await load(link)
@@ -257,6 +277,7 @@ async def _run_ids(link: Link) -> list[str]:
 
 async def _bounded(awaitable: Any) -> Any:
     try:
-        return await asyncio.wait_for(awaitable, STEP_SECONDS)
+        async with asyncio.timeout(STEP_SECONDS):
+            return await awaitable
     except TimeoutError as error:
         raise LimiterUnavailable("no answer in time") from error

@@ -21,7 +21,7 @@ from limits.link import Link
 from limits.types import Claim, Correction
 
 MOST_ITEMS: Final = 128  # of one script: so many hold Redis up for half a millisecond
-WAIT_SECONDS: Final = 0.25
+WAIT_SECONDS: Final = 0.2  # of the 250 ms that a request may wait; looking up its key has the rest
 LOOKS: Final = 4  # at what is under way, while it may be: each after a fifth of the wait
 
 
@@ -52,7 +52,7 @@ class SharedLimiter:
             self._corrections,
         )
         self._is_scheduled = False
-        self._is_up = True
+        self.is_up = True  # else nothing is asked until `resume`
         self._under_way: deque[tuple[int, asyncio.Future[Any]]] = deque()  # and the look it was sent after
         self._looks_taken = 0
         self._is_watching = False
@@ -78,6 +78,10 @@ class SharedLimiter:
     def peek(self, claim: Claim) -> Awaitable[None]:
         return self._ask(self._looks, claim)
 
+    def adopt(self, claim: Claim) -> None:
+        """Have it counted that a claim was admitted elsewhere; its rules refuse nothing."""
+        self._ask(self._admissions, claim).add_done_callback(_adopted)
+
     def settle(self, claim: Claim, tokens: int, nanodollars: int) -> None:
         self._put(self._settlements, batch.tag(claim.key_id), (claim, tokens, nanodollars, 0))
 
@@ -86,14 +90,14 @@ class SharedLimiter:
 
     def count(self, address: str, rpm: int) -> Awaitable[int]:
         future: asyncio.Future[int] = self._loop.create_future()
-        if self._is_up:
+        if self.is_up:
             self._put(self._counts, batch.address_tag(address), (future, address, rpm))
         else:
             future.set_result(self._counts.count_alone(address, rpm))
         return future
 
     def correct(self, correction: Correction) -> None:
-        if self._is_up:
+        if self.is_up:
             self._send(self._corrections, batch.tag(correction.key_id), [correction])
 
     def is_current(self, claim: Claim) -> bool:
@@ -101,13 +105,13 @@ class SharedLimiter:
 
     def resume(self) -> None:
         """Redis holds what it should again."""
-        self._is_up = True
+        self.is_up = True
 
     def fail(self, reason: str) -> None:
         """Redis cannot be trusted from here on: all that is under way fails."""
-        if not self._is_up:
+        if not self.is_up:
             return
-        self._is_up = False
+        self.is_up = False
         self._failed(reason)
         self._link.close()  # fails what has been sent
         error = LimiterUnavailable(reason)
@@ -119,14 +123,14 @@ class SharedLimiter:
     # Gathering
 
     def _ask(self, verb: Admissions, claim: Claim) -> asyncio.Future[None]:
-        if not self._is_up:
+        if not self.is_up:
             raise LimiterUnavailable("Redis is lost")
         future: asyncio.Future[None] = self._loop.create_future()
         self._put(verb, batch.tag(claim.key_id), (future, claim))
         return future
 
     def _put(self, verb: Verb[Any], tag: str, item: Any) -> None:
-        if not self._is_up:
+        if not self.is_up:
             return
         if not self._link.is_cluster:
             tag = ""
@@ -175,7 +179,7 @@ class SharedLimiter:
                 reason = f"an answer that is none ({type(odd).__name__})"
             if reason:
                 self.fail(reason)
-        elif isinstance(error, ScriptMissing) and self._is_up:
+        elif isinstance(error, ScriptMissing) and self.is_up:
             self._run(verb, tag, items, "EVAL", verb.script.text)  # nothing was run; now it is kept as well
         else:
             self.fail(str(error))
@@ -197,3 +201,7 @@ class SharedLimiter:
 
 def _ignore(reason: str) -> None:
     """Nobody listens."""
+
+
+def _adopted(future: asyncio.Future[None]) -> None:
+    future.exception()  # the ledger has it: other counters than these are filled from it

@@ -54,13 +54,15 @@ class OpenCall(NamedTuple):
 class Standing:
     """spent: nano-dollars by key and window; correction: the last of the operator's that is in them.
 
-    tokens: of the last day, by key and Unix ms of the ten minutes' beginning.
+    tokens: of the last day, by key and Unix ms of the ten minutes' beginning. reached: how far the journal of
+    each slot was read: the segment, and the position in it.
     """
 
     spent: defaultdict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
     correction: int = 0
     tokens: defaultdict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
     open: list[OpenCall] = field(default_factory=list)
+    reached: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def read(database: Path, journal: Path, now: float) -> Standing:
@@ -125,14 +127,21 @@ def _from_journal(standing: Standing, slot: Path, moved: tuple[int, int]) -> boo
 
     A segment repeats what was open when it was begun.
     """
-    segment, position = moved
+    segment, position = reached = moved
     numbers = sorted(int(path.stem) for path in slot.glob("*.log") if path.stem.isdigit())
+    numbers = [number for number in numbers if number >= segment]
+    # The last may be what the one before it goes on in, while that is read: so it is read first.
+    latest = {number: _read_segment(_path(slot, number)) for number in reversed(numbers[-2:])}
     reader, start = Reader(), 0
     for number in numbers:
-        data = _read_segment(slot / f"{number:010d}.log") if number >= segment else b""
+        data = latest[number] if number in latest else _read_segment(_path(slot, number))
         if is_segment(data):
             _, _, start, _ = HEADER.unpack_from(data)
-            _from_segment(standing, reader, data, position if number == segment else FIRST_POSITION)
+            begins_at = position if number == segment else FIRST_POSITION
+            end = _from_segment(standing, reader, data, begins_at)
+            if end > FIRST_POSITION:  # else it is not in use yet
+                reached = number, end
+    standing.reached[int(slot.name)] = max(moved, reached)
     standing.open += (
         OpenCall(int(slot.name), start, claim_id(request_id, attempt), key_id, window, worst)
         for request_id, attempt, key_id, window, worst in reader.open_calls()
@@ -140,18 +149,25 @@ def _from_journal(standing: Standing, slot: Path, moved: tuple[int, int]) -> boo
     return segment in numbers
 
 
-def _from_segment(standing: Standing, reader: Reader, data: bytes, position: int) -> None:
-    for count, (end, body) in enumerate(bodies(data, FIRST_POSITION), 1):
+def _from_segment(standing: Standing, reader: Reader, data: bytes, position: int) -> int:
+    """Returns where its last record ends."""
+    reached = FIRST_POSITION
+    for count, (reached, body) in enumerate(bodies(data, FIRST_POSITION), 1):
         try:
             row = reader.feed(body) if body is not None else None
         except (ValueError, KeyError, IndexError, TypeError, struct.error):
             row = None
-        if row is not None and end > position:
+        if row is not None and reached > position:
             standing.spent[row.key_id, row.window] += row.cost_nanodollars
             at = row.started_at_ms // SLICE_MS * SLICE_MS
             standing.tokens[row.key_id, at] += row.input_tokens + row.output_tokens
         if not count % RECORDS_A_SLICE:
             time.sleep(REST_SECONDS)
+    return reached
+
+
+def _path(slot: Path, number: int) -> Path:
+    return slot / f"{number:010d}.log"
 
 
 def _read_segment(path: Path) -> bytes:

@@ -30,6 +30,9 @@ class NoLink:
     async def connect(self) -> None:
         pass
 
+    def servers(self) -> list[Any]:
+        return []
+
     def close(self) -> None:
         pass
 
@@ -40,9 +43,9 @@ def test_a_lock_that_cannot_be_had_is_a_failure_like_any_other() -> None:
         link: Any = NoLink()
         incarnation: Any = NoLock()
         backing = RedisBacking(link=link, ledger=nothing, incarnation=incarnation, mover=nothing)
-        for anew in (False, True):
+        for lost in (0, 1):
             with pytest.raises(LimiterUnavailable):
-                await backing.restore(anew=anew, raised=lambda: None)
+                await backing.restore(lost=lost, raised=lambda: None)
         await backing.close()
 
     asyncio.run(job())

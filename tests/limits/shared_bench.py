@@ -17,7 +17,7 @@ from tests.limits.trial import Trial
 NUMBER: Final = 7
 PLACE: Final = "0.1"
 CONNECT_SECONDS: Final = 10
-NOTHING: Final = rebuild.State(spent={}, correction=0, open=(), tokens=())
+NOTHING: Final = rebuild.State(spent={}, correction=0, open=(), tokens=(), reached={})
 
 
 class SharedBench:

@@ -28,7 +28,7 @@ async def rebuilt(bench: SharedBench, state: State) -> None:
 
 
 def state(**known: Any) -> State:
-    return State(**{"spent": {}, "correction": 0, "open": (), "tokens": (), **known})
+    return State(**{"spent": {}, "correction": 0, "open": (), "tokens": (), "reached": {}, **known})
 
 
 def under_way(claim_id: str, key_id: int, worst: int, *, place: str = PLACE, window: int = 0) -> Open:
