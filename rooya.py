@@ -137,7 +137,7 @@ class Gateway:
             tell = self._outdate
         return await asyncio.to_thread(Mover.start, books(self._settings), tell)
 
-    def _outdate(self, slot: int, start: int, lost: Mapping[str, int]) -> None:
+    def _outdate(self, slot: int, start: int, costs: Mapping[str, int]) -> None:
         self._incarnation.outdate()
 
     async def _keep_limits(self, database: Database) -> Limiter:

@@ -168,20 +168,20 @@ class RedisBacking:
         """SLOT.START of this process."""
         return f"{self._mover.slot.number}.{self._mover.start_number}"
 
-    def tell(self, slot: int, start: int, lost: dict[str, int]) -> None:
-        """A process has died, and this is what it had under way; from the mover's thread. Raises OSError.
+    def tell(self, slot: int, start: int, costs: dict[str, int]) -> None:
+        """A process has died, and this is what its calls cost; from the mover's thread. Raises OSError.
 
         Never while Redis is being filled: whoever fills it may have read the ledger before.
         """
         with self._incarnation.exclusive(is_waiting=False):
             if self.is_up():
-                self._tell_redis(slot, start, lost)
+                self._tell_redis(slot, start, costs)
             else:
                 self._incarnation.raise_number()  # what Redis is about to be trusted with may miss it
 
-    def _tell_redis(self, slot: int, start: int, lost: dict[str, int]) -> None:
+    def _tell_redis(self, slot: int, start: int, costs: dict[str, int]) -> None:
         place = f"{slot}.{start}"
-        recovered = rebuild.recovered(self._link, self.number(), place, lost)
+        recovered = rebuild.recovered(self._link, self.number(), place, costs)
         telling = asyncio.run_coroutine_threadsafe(recovered, self._loop)
         try:
             telling.result(TELLING_SECONDS)

@@ -168,8 +168,8 @@ def _is_earlier(word: str, number: int) -> bool:
     return word.isdecimal() and int(word) < number
 
 
-async def recovered(link: Link, number: int, place: str, lost: Mapping[str, int]) -> None:
-    """Settle what a process that died had under way: the lost at their cost, the others at none.
+async def recovered(link: Link, number: int, place: str, costs: Mapping[str, int]) -> None:
+    """Settle what a process that died had under way: at its cost, and what was never sent at none.
 
     May be repeated. Raises LimiterUnavailable; Redis with other counters is filled from a ledger that has it.
     """
@@ -185,7 +185,7 @@ async def recovered(link: Link, number: int, place: str, lost: Mapping[str, int]
                 key_id, window, *_ = map(int, what.split())
                 keys += (batch.incarnation(shard), batch.windows(key_id))
                 keys += (batch.budget(number, key_id, window), name)
-                cost = lost.get(claim.decode())
+                cost = costs.get(claim.decode())
                 arguments += (claim.decode(), *((0, 0, 1) if cost is None else (cost, -1, 0)))
             asked = link.ask(shard, "EVAL", script.text, len(keys), *keys, *arguments)
             for answer in await _bounded(asked):

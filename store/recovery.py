@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +28,9 @@ REST_SECONDS: Final = 0.0002
 UNREADABLE: Final = (ValueError, KeyError, IndexError, TypeError, struct.error)
 
 
-# Is given slot, start, and the calls that are lost with what they were charged. May take its time, and raise
-# OSError: then the slot is recovered once more, later.
+# Is given slot, start, and what each call has cost that the segments tell of: also those that had ended, as
+# the limiter may not have heard of it. May take its time, and raise OSError: then the slot is recovered once
+# more, later.
 Tell = Callable[[int, int, dict[str, int]], None]
 
 
@@ -77,6 +78,7 @@ class Recovery:
         self._writer = LedgerWriter(connection)
         self._reader = Reader()
         self._batch: list[LedgerRow] = []
+        self._costs: dict[str, int] = {}
         self._moved = 0
 
     def run(self) -> int:
@@ -97,8 +99,8 @@ class Recovery:
             self._batch += lost
             self._write(after, FIRST_POSITION)
         if self._tell is not None:  # before the segments go: they are what a repetition needs
-            worst = {claim_id(row.request_id, row.attempt): row.cost_nanodollars for row in lost}
-            self._tell(slot.number, self._start, worst)
+            self._note(lost)
+            self._tell(slot.number, self._start, self._costs)
         for number in numbers:
             slot.remove(number)
         log.info("recovered %d calls of slot %d, %d of them unfinished", self._moved, slot.number, len(lost))
@@ -117,6 +119,8 @@ class Recovery:
             except UNREADABLE:
                 body = row = None
             is_damaged = is_damaged or body is None
+            if row is not None:
+                self._note([row])
             if row is not None and (number, end) > self._reached:
                 self._batch.append(row)
                 if len(self._batch) >= ROWS_A_BATCH:
@@ -126,6 +130,10 @@ class Recovery:
         if (is_damaged or any(data[end:])) and number >= self._reached[0]:  # else that is done
             path = self._slot.set_aside(number, data)
             log.error("%s could not be read whole; what could be is in the ledger", path)
+
+    def _note(self, rows: Iterable[LedgerRow]) -> None:
+        for row in rows:
+            self._costs[claim_id(row.request_id, row.attempt)] = row.cost_nanodollars
 
     def _write(self, segment: int, position: int) -> None:
         self._writer.write(self._batch, self._slot.number, segment, position)

@@ -29,30 +29,31 @@ class Listener:
         self.heard: list[tuple[int, int, dict[str, int]]] = []
         self.failures = failures
 
-    def __call__(self, slot: int, start: int, lost: dict[str, int]) -> None:
-        self.heard.append((slot, start, lost))
+    def __call__(self, slot: int, start: int, costs: dict[str, int]) -> None:
+        self.heard.append((slot, start, costs))
         if len(self.heard) <= self.failures:
             raise OSError("the limiter is away")
 
 
 def leave(books: Books, number: int = 0, begun: int = 0, settled: int = 0) -> dict[str, int]:
-    """A slot as its owner leaves it at its death; what it had under way, at the worst."""
+    """A slot as its owner leaves it at its death; what its calls cost, those under way at the worst."""
     slot = Slot.take(books.journal, number)
     with connected(books) as connection:
         start, first = register(connection, slot)
     journal = Journal(Segment.create(slot, start, first, books.segment_bytes))
+    costs = {}
     for _ in range(settled):
         record = opened()
         journal.begin(record)
-        journal.settle(ended(record))
-    lost = {}
+        journal.settle(ended(record, cost=100))
+        costs[record.request_id] = 100
     for count in range(begun):
         record = opened(worst_nanodollars=50 + count, attempt=count % 2)
         journal.begin(record)
-        lost[f"{record.request_id}/1" if count % 2 else record.request_id] = 50 + count
+        costs[f"{record.request_id}/1" if count % 2 else record.request_id] = 50 + count
     journal.segment.close()
     slot.release()
-    return lost
+    return costs
 
 
 def recover(books: Books, tell: Tell) -> None:
@@ -77,11 +78,11 @@ def test_it_hears_of_slot_start_and_the_unfinished_once_the_ledger_has_them(tmp_
     books = make_data_dir(tmp_path)
     leave(books)
     recover(books, lambda *_: None)
-    lost = leave(books, begun=3, settled=5)
+    costs = leave(books, begun=3, settled=5)
     seen: list[tuple[object, ...]] = []
     for _ in range(2):  # the second time nothing is left to tell
         recover(books, lambda *told: seen.append((*told, len(rows(books)), segments(books))))
-    assert seen == [(0, 2, lost, 8, 1)]
+    assert seen == [(0, 2, costs, 8, 1)]
     assert segments(books) == 0
 
 
@@ -98,14 +99,14 @@ def test_it_hears_of_an_owner_that_had_written_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("begun", "settled"), [(3, 5), (3, 0), (0, 5), (0, 0)])
 def test_while_it_cannot_be_told_it_hears_the_same_again(tmp_path: Path, begun: int, settled: int) -> None:
     books = make_data_dir(tmp_path)
-    lost = leave(books, begun=begun, settled=settled)
+    costs = leave(books, begun=begun, settled=settled)
     listener = Listener(failures=3)
     for _ in range(3):
         with pytest.raises(OSError, match="away"):
             recover(books, listener)
         assert segments(books) == 1
     recover(books, listener)
-    assert listener.heard == [(0, 1, lost)] * 4
+    assert listener.heard == [(0, 1, costs)] * 4
     assert segments(books) == 0
     assert len(rows(books)) == begun + settled
     assert differences(books) == []
@@ -132,7 +133,7 @@ def test_damage_is_reported_once_however_often_it_is_told(
 
 def test_a_process_that_died_before_it_told_is_made_good_by_the_next(tmp_path: Path) -> None:
     books = make_data_dir(tmp_path)
-    lost = leave(books, begun=2, settled=2)
+    costs = leave(books, begun=2, settled=2)
     process = get_context("spawn").Process(target=_recover_and_die, args=(books,))
     process.start()
     process.join()
@@ -140,7 +141,7 @@ def test_a_process_that_died_before_it_told_is_made_good_by_the_next(tmp_path: P
     assert len(rows(books)) == 4
     listener = Listener()
     with kept(books, listener):
-        assert listener.heard == [(0, 1, lost)]
+        assert listener.heard == [(0, 1, costs)]
     assert len(rows(books)) == 4
     assert differences(books) == []
 
@@ -160,25 +161,25 @@ def test_a_start_tells_of_its_own_slot_and_of_others(tmp_path: Path) -> None:
 
 def test_a_start_that_cannot_tell_does_not_begin_and_leaves_all_as_it_was(tmp_path: Path) -> None:
     books = make_data_dir(tmp_path)
-    lost = leave(books, begun=1)
+    costs = leave(books, begun=1)
     listener = Listener(failures=1)
     with pytest.raises(StoreUnavailable, match="away"):
         Mover.start(books, listener)
     assert segments(books) == 1
     with kept(books, listener):
-        assert listener.heard == [(0, 1, lost)] * 2
+        assert listener.heard == [(0, 1, costs)] * 2
 
 
 def test_a_process_that_serves_tells_again_until_it_is_heard(tmp_path: Path) -> None:
     books = make_data_dir(tmp_path, is_alone=False)
     listener = Listener(failures=2)
     with kept(books, listener):
-        lost = leave(books, number=4, begun=2)
+        costs = leave(books, number=4, begun=2)
         end = time.monotonic() + SECONDS
         while segments(books) > 2 or len(listener.heard) < 3:  # its own: one in use, a spare
             assert time.monotonic() < end
             time.sleep(0.02)
-    assert listener.heard == [(4, 1, lost)] * 3
+    assert listener.heard == [(4, 1, costs)] * 3
 
 
 def test_a_stop_with_calls_under_way_is_told_of_by_the_next_start(tmp_path: Path) -> None:
