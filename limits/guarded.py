@@ -145,10 +145,7 @@ class GuardedLimiter:
             if self._attempt is not None and (self.is_up or self._is_switching):
                 if not await self._is_done(self._attempt, end):
                     self._give_up()
-            elif not self.is_up:
-                await self._decide_alone(claim, ask_alone)
-                return
-            else:
+            elif self.is_up:
                 try:
                     await ask(claim)
                     return
@@ -156,15 +153,23 @@ class GuardedLimiter:
                     self._begin(anew=False)
                 except LimiterUnavailable as error:
                     self._fail(str(error))
+            elif claim.rules.budget_nanodollars is not None and not self._has_money:
+                await self._learn_of_money()  # and look again: Redis may be being filled by now
+            else:
+                self._decide_alone(claim, ask_alone)
+                return
 
-    async def _decide_alone(self, claim: Claim, ask: Callable[[Claim], Awaitable[None] | None]) -> None:
+    async def _learn_of_money(self) -> None:
+        """Wait until the ledger has said what is spent. Raises LimiterUnavailable."""
+        if self._taking_over is None:
+            raise LimiterUnavailable("several processes have lost Redis")
+        await self._is_done(self._taking_over, self._clock() + WAIT_SECONDS)
+        if not (self._has_money or self.is_up):
+            raise LimiterUnavailable("budgets cannot be read from the ledger")
+
+    def _decide_alone(self, claim: Claim, ask: Callable[[Claim], Awaitable[None] | None]) -> None:
+        """Without a pause: what is decided under a number is on record before the number is another."""
         rules = claim.rules
-        if rules.budget_nanodollars is not None and not self._has_money:
-            if self._taking_over is None:
-                raise LimiterUnavailable("several processes have lost Redis")
-            await self._is_done(self._taking_over, self._clock() + WAIT_SECONDS)  # for the ledger
-            if not self._has_money:
-                raise LimiterUnavailable("budgets cannot be read from the ledger")
         claim.incarnation = self._backing.number()
         claim.rules = Share(rules, self._parts) if self._parts > 1 else rules
         try:
