@@ -144,6 +144,8 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{Decimal(str(value)):f}"  # 0.0000005, not 5e-07
     text = ", ".join(value) if isinstance(value, list) else str(value)
     # No row, whoever wrote it, moves the cursor of the terminal that shows it.
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -58,7 +58,8 @@ def test_calls_at_once_are_bounded_and_unbounded_again(line: Line) -> None:
 
 
 def test_a_key_is_shown_with_what_it_has_spent_and_reserved_at_this_moment(line: Line) -> None:
-    line.json("keys", "create", "--name", "n", "--budget", "1", "--budget-period", "day")
+    for name in "nm":
+        line.json("keys", "create", "--name", name, "--budget", "1", "--budget-period", "day")
     now = int(time.time())
     today, yesterday = now // 86400 * 86400, now // 86400 * 86400 - 86400
     with kept(make_data_dir(line.data_dir)) as mover:
@@ -72,6 +73,8 @@ def test_a_key_is_shown_with_what_it_has_spent_and_reserved_at_this_moment(line:
         assert line("keys", "show", "1") == 0
         assert re.search(r"^spent_usd +0\.5$", line.out, re.MULTILINE)
         assert re.search(r"^reserved_usd +1$", line.out, re.MULTILINE)
+        assert line("keys", "show", "2") == 0
+        assert re.search(r"^spent_usd +0\.000000009$", line.out, re.MULTILINE)
         line.json("keys", "update", "1", "--reset-spend")
         row = line.json("keys", "show", "1")
         assert (row["spent_usd"], row["reserved_usd"]) == (0, 0)
