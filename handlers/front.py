@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._waiting = b""  # an incomplete head, or the bytes behind the current request
         self._remaining = 0  # bytes of a body of known length still to come
+        self._held = b""  # what leaves at the end of the turn
         self._tail = b""  # the last bytes of a chunked body fed to the parser
         self._is_lingering = False
         self._is_paused = False
@@ -229,8 +230,22 @@ class Connection(asyncio.Protocol):
     # Writing
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None:
+        """Send it, where others are being answered too at the end of the turn (see `providers/outbox.py`)."""
+        if self._transport is None:
+            return
+        if self._held:
+            self._held += data
+        elif self._server.has_one_exchange:
             self._transport.write(data)
+        else:
+            self._held = data
+            self._server.outbox.add(self)
+
+    def send_held(self) -> None:
+        """For the server's outbox."""
+        held, self._held = self._held, b""
+        if held and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(held)
 
     async def drain(self) -> None:
         """Wait for the client to read. Raises ConnectionResetError when it never will."""
@@ -294,6 +309,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
+        self.send_held()
         if is_clean or not transport.can_write_eof():
             transport.close()
             return
@@ -316,6 +332,7 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         if self.is_idle and self._transport is not None:
+            self.send_held()
             self._transport.close()
 
     def expire(self, now: float) -> None:

@@ -21,6 +21,7 @@ from handlers.client_address import ClientAddresses
 from handlers.exchange import Exchange
 from handlers.front import Connection
 from handlers.request_id import RequestIds
+from providers.outbox import Outbox
 
 log = logging.getLogger("rooya.front")
 
@@ -68,6 +69,7 @@ class Server:
         self.addresses = addresses
         self.request_ids = request_ids
         self.connections: set[Connection] = set()
+        self.outbox = Outbox()
         self.is_draining = False
         self.now = 0.0
         self.date_field = b""
@@ -119,6 +121,11 @@ class Server:
         return self._loop
 
     # Requests
+
+    @property
+    def has_one_exchange(self) -> bool:
+        """Is no more than one request being answered?"""
+        return len(self._running) <= 1
 
     def dispatch(self, exchange: Exchange) -> None:
         """Run the endpoint for an exchange. Called by its connection once the head is complete."""

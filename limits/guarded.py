@@ -156,26 +156,37 @@ class GuardedLimiter:
         ask_alone: Callable[[Claim], Awaitable[None] | None],
     ) -> None:
         end = self._clock() + WAIT_SECONDS
-        is_late = False
-        while self.is_up or self._is_awaited:
-            try:
-                if self._attempt is not None:
-                    is_late = True
-                    await self._wait_for(self._attempt, end)
-                elif is_late:
-                    async with asyncio.timeout_at(end):
-                        await ask(claim)
+        bound: float | None = None  # the first question to Redis has one of its own
+        while True:
+            if self._attempt is not None and (self.is_up or self._is_awaited):
+                bound = end
+                await self._wait_for(self._attempt, end)
+            elif self.is_up:
+                if await self._is_answered(ask(claim), bound):
                     return
-                else:
-                    await ask(claim)  # which has a bound of its own
-                    return
-            except Stale:
-                self._begin()
-            except LimiterUnavailable as error:
-                self._fail(str(error))
-            except TimeoutError:
-                self._shared.fail("no answer in time")
-        await self._decide_alone(claim, ask_alone)
+            elif claim.rules.budget_nanodollars is None or self._is_fit:
+                self._decide_alone(claim, ask_alone)
+                return
+            else:
+                await self._become_fit()  # and look again: Redis may be back by now
+
+    async def _is_answered(self, asked: Awaitable[None], bound: float | None) -> bool:
+        """Has Redis decided?"""
+        try:
+            if bound is None:
+                await asked
+            else:
+                async with asyncio.timeout_at(bound):
+                    await asked
+        except Stale:
+            self._begin()
+        except LimiterUnavailable as error:
+            self._fail(str(error))
+        except TimeoutError:
+            self._shared.fail("no answer in time")
+        else:
+            return True
+        return False
 
     async def _wait_for(self, attempt: asyncio.Task[None], end: float) -> None:
         """Up to the end. Who comes later waits no more: nobody knows how long it takes, or whether the
@@ -184,10 +195,9 @@ class GuardedLimiter:
             self._is_awaited = False
             self._fail("it is not known to hold what it should")
 
-    async def _decide_alone(self, claim: Claim, ask: Callable[[Claim], Awaitable[None] | None]) -> None:
+    def _decide_alone(self, claim: Claim, ask: Callable[[Claim], Awaitable[None] | None]) -> None:
+        """Without a pause: what is decided under a number is on record before the number is another."""
         rules = claim.rules
-        if rules.budget_nanodollars is not None:
-            await self._have_money()
         claim.incarnation = self._backing.number()
         claim.rules = Share(rules, self._parts) if self._parts > 1 else rules
         try:
@@ -196,14 +206,22 @@ class GuardedLimiter:
         finally:
             claim.rules = rules
 
-    async def _have_money(self) -> None:
-        """Return once budgets can be decided about alone. Raises LimiterUnavailable."""
-        end = self._clock() + WAIT_SECONDS  # for the ledger, not for Redis
-        while not self._has_money or self._own_number != self._backing.number():
-            if self._own_number != self._backing.number():
-                self._go_alone()  # a process has come, or one that died was recovered
-            if self._taking_over is None or not await self._is_done(self._taking_over, end):
-                raise LimiterUnavailable("budgets cannot be decided about without Redis")
+    @property
+    def _is_fit(self) -> bool:
+        """May budgets be decided about alone? Not by sums of a time when no other process was there."""
+        return self._has_money and self._own_number == self._backing.number()
+
+    async def _become_fit(self) -> None:
+        """Learn what the ledger says, if this process is alone. Raises LimiterUnavailable."""
+        if self._own_number != self._backing.number():
+            self._go_alone()  # a process has come, or one that died was recovered
+        taking_over = self._taking_over
+        if taking_over is None:
+            raise LimiterUnavailable("budgets cannot be decided about without Redis")
+        if not await self._is_done(
+            taking_over, self._clock() + WAIT_SECONDS
+        ):  # for the ledger, not for Redis
+            raise LimiterUnavailable("the ledger takes its time")
 
     def _admit_alone(self, claim: Claim) -> None:
         self._local.release(claim)  # of an earlier number

@@ -15,6 +15,7 @@ import httptools
 
 from providers import errors
 from providers.errors import ProviderError
+from providers.heads import head_length
 from providers.types import Timeouts, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class Connection(asyncio.Protocol):
     """One connection of an origin's pool, `LENT` from its making on. One parser serves all its answers."""
 
     __slots__ = (
-        "_deadline", "_has_moved", "_head", "_is_gathering", "_is_paused", "_is_used", "_keeps_alive",
-        "_may_be_unsent", "_moved_at", "_origin", "_parser", "_phase", "_response", "_timeouts",
-        "_transport", "_unread", "loop", "on_body", "parts", "state",
+        "_deadline", "_has_moved", "_head", "_held", "_is_gathering", "_is_paused", "_is_used",
+        "_keeps_alive", "_may_be_unsent", "_moved_at", "_origin", "_parser", "_phase", "_response",
+        "_timeouts", "_transport", "_unread", "loop", "on_body", "parts", "state",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
@@ -63,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._has_moved = True  # something happened since the last sweep, which alone looks at the clock
         self._moved_at = 0.0
         self._head = b""  # what has come of a head that is not complete
+        self._held = b""  # a request that leaves at the end of the turn
         self._phase = AWAITED
         self._unread = 0
         self._is_gathering = False
@@ -154,10 +156,19 @@ class Connection(asyncio.Protocol):
         self._response = response
         transport = self._transport
         assert transport is not None
-        if size <= JOINED_BYTES:
+        if size > JOINED_BYTES:
+            transport.writelines((head, body))
+        elif self._origin.has_one_call:
             transport.write(head + body)
         else:
-            transport.writelines((head, body))
+            self._held = head + body
+            self._origin.outbox.add(self)
+
+    def send_held(self) -> None:
+        """For the origin's outbox."""
+        held, self._held = self._held, b""
+        if held and self._transport is not None:
+            self._transport.write(held)
 
     def fail(self, failure: ProviderError) -> None:
         """Close at once; an answer in flight ends with `failure` after the bytes that have come."""
@@ -277,7 +288,7 @@ class Connection(asyncio.Protocol):
 
     def _return(self, may_reuse: bool) -> None:
         """Back to the pool, if the next answer on this connection can only be the one that was asked for."""
-        if may_reuse and self._keeps_alive and not (self._may_be_unsent and self._has_unsent()):
+        if may_reuse and self._keeps_alive and not self._has_unsent():
             self._is_used = True
             self._has_moved = True
             if self._is_paused:
@@ -288,6 +299,8 @@ class Connection(asyncio.Protocol):
 
     def _has_unsent(self) -> bool:
         """Did the vendor answer before it read the whole request?"""
+        if self._held or not self._may_be_unsent:
+            return bool(self._held)
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     def _receive_unwanted(self, data: bytes) -> None:
@@ -353,7 +366,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self.parts.clear()
-        self._head = b""
+        self._head = self._held = b""
 
     def _pause(self) -> None:
         transport = self._transport
@@ -370,27 +383,3 @@ class Connection(asyncio.Protocol):
 
 def _no_answer(message: str) -> ProviderError:
     return ProviderError(errors.FAILED, message, retryable=True)
-
-
-def head_length(data: bytes) -> int:
-    """Where the head of the final answer ends, in bytes that hold all of it and the interim ones before."""
-    end = start = 0
-    while True:
-        while data.startswith((b"\r", b"\n"), start):  # llhttp skips empty lines before a status line
-            start += 1
-        end = data.index(b"\r\n\r\n", start) + 4
-        if not data.startswith(b"1", start + len("HTTP/1.1 ")):
-            return end
-        start = end
-
-
-def parse_fields(head: bytes) -> dict[bytes, bytes]:
-    """The header fields of the final answer in `head`. llhttp has checked it: no folded lines, no bare LF."""
-    block = head[: head_length(head) - 4]
-    fields: dict[bytes, bytes] = {}
-    for line in block[block.rfind(b"\r\n\r\n") + 1 :].lstrip().split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        name = name.lower()
-        value = value.strip(b" \t")
-        fields[name] = fields[name] + b", " + value if name in fields else value
-    return fields

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from providers import errors
 from providers.connection import CLOSED, IDLE, LENT, Connection
 from providers.errors import ProviderError
+from providers.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ class Origin:
     """The pool of one scheme, host and port."""
 
     __slots__ = (
-        "_places_taken", "_waiting", "connecting", "connections", "host", "idle", "limits", "lookup", "port",
-        "scheme",
+        "_places_taken", "_waiting", "connecting", "connections", "host", "idle", "limits", "lookup",
+        "outbox", "port", "scheme",
     )  # fmt: skip
 
     def __init__(self, scheme: str, host: str, port: int, limits: PoolLimits) -> None:
@@ -55,6 +56,7 @@ class Origin:
         self.connections: set[Connection] = set()
         self.idle: list[Connection] = []
         self.connecting: set[asyncio.Timeout] = set()
+        self.outbox = Outbox()
         self.lookup: asyncio.Task[list[Any]] | None = None  # of the host's addresses, shared while it runs
         self._places_taken = 0
         self._waiting: deque[tuple[asyncio.Future[Connection | None], float]] = deque()
@@ -70,6 +72,11 @@ class Origin:
     def counts(self) -> Counts:
         idle = len(self.idle)
         return Counts(idle, len(self.connections) - idle, len(self.connecting), len(self._waiting))
+
+    @property
+    def has_one_call(self) -> bool:
+        """Is no more than one connection in use?"""
+        return len(self.connections) - len(self.idle) <= 1
 
     def take_place(self) -> bool:
         """The right to make a connection, if the origin may have one more."""

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from providers import errors
-from providers.connection import CLOSED, Connection, StaleConnection, parse_fields
+from providers.connection import CLOSED, Connection, StaleConnection
 from providers.errors import ProviderError
+from providers.heads import parse_fields
 from providers.pool import Counts, Origin, PoolLimits, closed, waited_too_long
 from providers.types import Endpoint, Timeouts, UpstreamRequest
 

@@ -18,8 +18,8 @@ import pytest
 import uvloop
 
 from providers import errors
-from providers.connection import parse_fields
 from providers.errors import ProviderError
+from providers.heads import parse_fields
 from providers.pool import Counts, PoolLimits
 from providers.transport import Response, Transport
 from providers.types import Endpoint, Timeouts, UpstreamRequest

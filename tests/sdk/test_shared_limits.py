@@ -163,7 +163,10 @@ async def crowd(gateways: list[Gateway], is_killed: bool) -> None:
         gateways[0].process.kill()
         gateways[0].process.wait()
     await asyncio.gather(*calls)
-    assert swarm.outcomes["402"] > 100 and swarm.outcomes["200"] > 10, swarm.outcomes
+    served = (
+        swarm.outcomes["200"] + swarm.outcomes["none"]
+    )  # the killed process may have had all of the budget
+    assert swarm.outcomes["402"] > 100 and served > 10, swarm.outcomes
     await swarm.rest()
     end = time.monotonic() + 60
     alone = Swarm([last], made["key"])
