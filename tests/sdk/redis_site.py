@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -41,13 +41,11 @@ LOST, BACK = "Redis is lost", "Redis is back"
 
 
 @dataclass
-class Site:
-    """Gateways on one data directory and one Redis, which they reach by a proxy."""
+class Fleet:
+    """Gateways on one data directory, and the vendor behind them."""
 
     vendor: Vendor
-    redis: RedisServer
-    proxy: FaultProxy
-    gateways: list[Gateway] = field(default_factory=list)
+    gateways: list[Gateway]
 
     @property
     def health(self) -> set[str]:
@@ -84,21 +82,38 @@ class Site:
         return sum(row["cost_nanodollars"] for row in rows if row["key_id"] == made["id"])
 
 
+@dataclass
+class Site(Fleet):
+    """Those, and one Redis, which they reach by a proxy."""
+
+    redis: RedisServer
+    proxy: FaultProxy
+
+
 @contextmanager
-def site(directory: Path, processes: int, more: str = "") -> Iterator[Site]:
+def fleet(directory: Path, processes: int, redis_url: str, more: str = "") -> Iterator[Fleet]:
     with ExitStack() as stack:
         vendor = stack.enter_context(Vendor())
-        redis = stack.enter_context(RedisServer())
-        place = Site(vendor, redis, stack.enter_context(FaultProxy(redis)))
         vendor.answers["even"] = answered(TOKENS)
         limits = f"[server]\nprocesses = {processes}\n[limits]\nip_rpm = 1000000\n"
-        limits += f'redis_url = "{place.proxy.url}"\n'
+        limits += f'redis_url = "{redis_url}"\n'
+        gateways: list[Gateway] = []
         for number in range(processes):
             gateway = Gateway(directory, toml(vendor.base_url, limits + more) + models(vendor))
             gateway.log = directory / f"gateway-{number}.log"
-            gateway.key = place.gateways[0].key if place.gateways else ""
-            place.gateways.append(stack.enter_context(gateway))
-        yield place
+            gateway.key = gateways[0].key if gateways else ""
+            gateways.append(stack.enter_context(gateway))
+        yield Fleet(vendor, gateways)
+
+
+@contextmanager
+def site(directory: Path, processes: int, more: str = "") -> Iterator[Site]:
+    with (
+        RedisServer() as redis,
+        FaultProxy(redis) as proxy,
+        fleet(directory, processes, proxy.url, more) as all_,
+    ):
+        yield Site(all_.vendor, all_.gateways, redis, proxy)
 
 
 # Ways to fail, and to be well again
@@ -151,7 +166,7 @@ PASSING: Final = {
 class Load:
     """Calls one after another on every gateway and key, from `with` to its end, and what came of them."""
 
-    def __init__(self, site: Site, keys: list[str]) -> None:
+    def __init__(self, site: Fleet, keys: list[str]) -> None:
         self._calls = [(gateway, key) for gateway in site.gateways for key in keys]
         self._is_over = threading.Event()
         self._pool = ThreadPoolExecutor(len(self._calls))
@@ -194,7 +209,7 @@ class Load:
 
 
 @contextmanager
-def calls_under_way(site: Site, key: str) -> Iterator[tuple[list[Future[Reply]], threading.Event]]:
+def calls_under_way(site: Fleet, key: str) -> Iterator[tuple[list[Future[Reply]], threading.Event]]:
     """One on each gateway that has reached the vendor and is answered when the event is set."""
     release = threading.Event()
     site.vendor.answers["old"] = held(release, used(0, TOKENS), False)
