@@ -35,7 +35,7 @@ from tests.sdk.test_ledger import used
 TOKENS: Final = 10  # that a call may have, and has
 COST: Final = TOKENS * OUTPUT  # nano-dollars
 USD: Final = 10**9
-LONGEST_SECONDS: Final = 1.0  # of a call that waited for Redis, on a busy machine
+LONGEST_SECONDS: Final = 1.9  # of a call, on a busy machine: less than what a slow Redis takes here
 UNAVAILABLE: Final = (503, "limiter_unavailable")
 LOST, BACK = "Redis is lost", "Redis is back"
 
