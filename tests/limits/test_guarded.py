@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -35,7 +34,8 @@ class Books:
     """`limits.guarded.Backing`, of a ledger in memory. spent and open: what it says at any moment.
 
     running: processes beside this one. A rebuild waits for read_gate once it has raised the number, and for
-    gate once it has read. reading: what is owed is told once it is set.
+    gate once it has read. turn: nothing is asked of Redis before it. reading: what is owed is told once it
+    is set.
     """
 
     def __init__(self, link: Link) -> None:
@@ -48,6 +48,8 @@ class Books:
         self.gate.set()
         self.read_gate.set()
         self.reading.set()
+        self.turn = asyncio.Event()
+        self.turn.set()
         self.written = 0  # records
         self.is_read = False
 
@@ -66,6 +68,7 @@ class Books:
         return Owed(spent, 0, claims)
 
     async def restore(self, *, lost: int, raised: Callable[[], None]) -> Seen:
+        await self.turn.wait()
         if not self._link.servers():
             await self._link.connect()
         if self._number == lost or not await rebuild.verify(self._link, self._number):
@@ -85,6 +88,14 @@ class Books:
         self.is_read = True
         await self.gate.wait()
         await rebuild.rebuild(self._link, self._number, state)
+
+    async def filled_elsewhere(self, url: str, claims: list[Claim]) -> None:
+        """Another process has filled Redis, and knew of these calls."""
+        link = await connected(url)
+        self._number += 1
+        calls = [rebuild.Open(PLACE, claim.claim_id, claim.key_id, 0, 20) for claim in claims]
+        await rebuild.rebuild(link, self._number, rebuild.State({}, 0, calls, (), {0: (1, 1)}))
+        link.close()
 
 
 class Scene:
@@ -258,8 +269,7 @@ async def test_who_waited_for_redis_in_vain_is_decided_alone(scene: Scene) -> No
     scene.redis.pause()
     asked = [scene.admit(worst=1, budget_nanodollars=100), scene.admit(key=2)]
     assert [claim.refusal for claim in await asyncio.gather(*asked)] == ["", ""]
-    assert scene.redis.process is not None
-    scene.redis.process.send_signal(signal.SIGCONT)
+    scene.redis.resume()
     await scene.until(lambda: scene.limiter.is_up)
 
 
@@ -341,6 +351,21 @@ async def test_a_process_that_waited_for_another_to_fill_redis_relies_on_that(sc
     scene.end(during, 5)
     assert await scene.money() == (12, 0)
     assert scene.books.number() == number
+
+
+@with_redis(processes=2)
+async def test_what_was_settled_on_a_connection_that_was_lost_is_told_again(scene: Scene) -> None:
+    scene.books.running = 1
+    claim = await scene.begin(worst=20)
+    scene.books.turn.clear()
+    scene.redis.pause()
+    scene.end(claim, 5)
+    await scene.until(lambda: not scene.limiter.is_up)
+    scene.redis.resume()
+    await scene.books.filled_elsewhere(scene.redis.url, [claim])
+    scene.books.turn.set()
+    await scene.until(lambda: scene.limiter.is_up)
+    assert await scene.money() == (5, 0)
 
 
 @with_redis()

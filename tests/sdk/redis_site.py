@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections import Counter
@@ -132,11 +131,6 @@ def by_command(begin: tuple[str, ...], end: tuple[str, ...]) -> Trouble:
     return Trouble(lambda site: site.redis.ask(*begin), lambda site: site.redis.ask(*end))
 
 
-def resume(site: Site) -> None:
-    assert site.redis.process is not None
-    site.redis.process.send_signal(signal.SIGCONT)
-
-
 def die_with_an_old_dump(site: Site) -> None:
     """The load goes on between the two."""
     asked = site.vendor.requests
@@ -153,7 +147,7 @@ LASTING: Final = {
     "is cut off": by_proxy(Fault(most_bytes=100)),
     "is full": by_command(("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
     "is a replica": by_command(("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
-    "is stopped": Trouble(lambda site: site.redis.pause(), resume),
+    "is stopped": Trouble(lambda site: site.redis.pause(), lambda site: site.redis.resume()),
     "comes back empty": Trouble(lambda site: site.redis.stop(), lambda site: site.redis.start()),
     "comes back stale": Trouble(die_with_an_old_dump, lambda site: site.redis.start()),
 }

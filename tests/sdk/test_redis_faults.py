@@ -31,7 +31,6 @@ from tests.sdk.redis_site import (
     UNAVAILABLE,
     Load,
     calls_under_way,
-    resume,
     site,
 )
 
@@ -158,7 +157,7 @@ def test_redis_that_stops_for_two_seconds_is_lost_and_found(tmp_path: Path) -> N
             load.go_on(10)
             place.redis.pause()
             time.sleep(2)  # the outage itself, not a wait for its end
-            resume(place)
+            place.redis.resume()
             place.await_health("ok")
             load.go_on(10)
         assert set(load.outcomes[free["key"]]) == {(200, None)}, load.outcomes

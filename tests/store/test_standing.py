@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from bisect import bisect
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from store.journal import Journal
 from store.mover import Books, Mover
 from store.moving import Moving
 from store.recovery import register
-from store.segments import Segment, Slot
+from store.segments import Segment, Slot, is_segment
 from store.standing import OpenCall, Standing
 from tests.store.books import connected, ended, kept, make_data_dir, opened, rows
 
@@ -136,17 +137,20 @@ def test_a_segment_that_was_moved_whole_and_deleted_is_not_waited_for(tmp_path: 
     slot.release()
 
 
-def test_nothing_that_was_settled_is_missing_while_a_process_serves(tmp_path: Path) -> None:
+def test_what_was_settled_up_to_where_the_journal_was_read_is_in_it_and_nothing_else(tmp_path: Path) -> None:
     books = make_data_dir(tmp_path)
     with kept(books) as mover:
         settled, is_over = 0, threading.Event()
         found: list[tuple[int, int, int]] = []
+        ends: list[tuple[int, int]] = []  # of the records that settle a call
+        reached: list[tuple[int, int]] = []
 
         def watch() -> None:
             while not is_over.is_set():
                 before = settled
-                owed = read(books).spent[7, 0]
-                found.append((before, owed, settled + 1))
+                owed = read(books)
+                found.append((before, owed.spent[7, 0], settled + 1))
+                reached.append(owed.reached[0])
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -154,11 +158,42 @@ def test_nothing_that_was_settled_is_missing_while_a_process_serves(tmp_path: Pa
             while mover.journal.is_full:
                 time.sleep(0.001)  # the mover makes room
             settle(mover.journal, 1)
+            ends.append((mover.journal.segment.number, mover.journal.segment.end))
             settled += 1
         is_over.set()
         watcher.join()
     assert all(before <= owed <= after for before, owed, after in found) and found
+    assert [bisect(ends, position) for position in reached] == [owed for _, owed, _ in found]
     assert read(books).spent[7, 0] == 10_000
+
+
+def test_a_journal_that_goes_on_in_the_next_segment_while_it_is_read_is_read_without_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = make_data_dir(tmp_path)
+    slot = Slot.take(books.journal, 0)
+    with connected(books) as connection:
+        start, number = register(connection, slot)
+        journal = Journal(Segment.create(slot, start, number, books.segment_bytes))
+        steps = Moving(connection, slot, start, journal)
+        steps.supply()
+        settle(journal, 3)
+        assert read(books).reached == {0: (number, journal.segment.end)}  # though the next one is there
+        ends: list[tuple[int, int]] = []
+
+        def meanwhile(data: bytes) -> bool:
+            monkeypatch.setattr(standing, "is_segment", is_segment)  # once
+            while journal.segment.number == number or len(ends) % 10:
+                settle(journal, 1)
+                ends.append((journal.segment.number, journal.segment.end))
+            return is_segment(data)
+
+        monkeypatch.setattr(standing, "is_segment", meanwhile)
+        found = read(books)
+        assert found.spent[7, 0] == 3 + bisect(ends, found.reached[0])
+        found = read(books)
+        assert (found.spent[7, 0], found.reached[0]) == (3 + len(ends), ends[-1])
+    slot.release()
 
 
 def _die_with_an_open_call(books: Books) -> None:
