@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from handlers.limit_keeping import RedisBacking
 from limits.errors import LimiterUnavailable
+from store.incarnation import Incarnation
 
 
 class NoLock:
@@ -49,3 +51,23 @@ def test_a_lock_that_cannot_be_had_is_a_failure_like_any_other() -> None:
         await backing.close()
 
     asyncio.run(job())
+
+
+def test_a_wait_for_a_lock_that_is_never_let_go_can_be_given_up(tmp_path: Path) -> None:
+    """As a process that stops has to, while another one that was stopped holds it."""
+
+    async def job() -> None:
+        nothing: Any = None
+        link: Any = NoLink()
+        backing = RedisBacking(link=link, ledger=nothing, incarnation=incarnation, mover=nothing)
+        waiting = asyncio.create_task(backing.restore(lost=0, raised=lambda: None))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        assert await asyncio.gather(waiting, return_exceptions=True)
+        assert waiting.cancelled()
+        await backing.close()
+
+    incarnation = Incarnation(tmp_path)
+    with closing(incarnation), incarnation.exclusive():
+        asyncio.run(job())  # ends once no thread is left
