@@ -321,7 +321,7 @@ class GuardedLimiter:
         try:
             seen = await self._backing.restore(lost=self._lost, raised=self._raised)
             is_connected = self._shared.is_up or not was_connected  # else it was lost meanwhile
-            if is_connected and seen.number == self._backing.number():
+            if is_connected and self._lost != seen.number == self._backing.number():
                 self._trust(seen)
         except LimiterUnavailable as error:
             self._shared.fail(str(error))

@@ -9,10 +9,11 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
+from unittest import mock
 
 import pytest
 
-from limits import rebuild
+from limits import alone, rebuild
 from limits.alone import Position, Seen
 from limits.embedded import EmbeddedLimiter
 from limits.errors import LimiterUnavailable
@@ -335,6 +336,20 @@ async def test_calls_begun_while_redis_is_filled_are_counted_once(scene: Scene) 
     scene.end(late, 16)
     scene.limiter.release(waiting)
     assert await scene.money() == (31, 0)
+
+
+@with_redis()
+async def test_where_too_many_calls_are_begun_meanwhile_redis_is_filled_once_more(scene: Scene) -> None:
+    with mock.patch.object(alone, "MOST", 2):
+        await scene.hold()
+        scene.books.read_gate.set()
+        await scene.until(lambda: scene.books.is_read)
+        claims = [await scene.begin(worst=20, budget_nanodollars=200) for _ in range(4)]
+        scene.end(claims[0], 1)
+        number = scene.books.number()
+        await scene.fill()
+    assert await scene.money() == (1, 60)
+    assert scene.books.number() == number + 1
 
 
 @with_redis(processes=2)
