@@ -341,7 +341,7 @@ class Accounts:
                 limiter.release(account)
             raise
         try:
-            if not limiter.is_current(account):  # rebuilt in between: it may be in them, or not
+            if not (limiter.is_current(account) or limiter.keep(account)):  # rebuilt in between
                 raise LimiterUnavailable("the counters of limits were rebuilt")
             if self.sync is not None:
                 await self.sync()

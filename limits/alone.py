@@ -62,6 +62,9 @@ class Solos:
     def __init__(self) -> None:
         self._solos: dict[str, Solo] = {}
 
+    def __len__(self) -> int:
+        return len(self._solos)
+
     @property
     def is_full(self) -> bool:
         return len(self._solos) >= MOST

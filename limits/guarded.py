@@ -121,10 +121,12 @@ class GuardedLimiter:
         return self._decide(claim, self._shared.peek, self._local.peek)
 
     def settle(self, claim: Claim, tokens: int, nanodollars: int) -> None:
+        used = tokens, nanodollars
+        is_solo = bool(self._solos) and self._solos.settle(claim, used, self._backing.position())
         if self.is_up:
-            self._shared.settle(claim, tokens, nanodollars)
+            if not is_solo:
+                self._shared.settle(claim, tokens, nanodollars)
             return
-        is_solo = self._solos.settle(claim, (tokens, nanodollars), self._backing.position())
         if not is_solo and self._is_being_filled:
             self._unsettled.append((claim, tokens, nanodollars))
         if self._taking_over is not None:
@@ -148,6 +150,14 @@ class GuardedLimiter:
 
     def is_current(self, claim: Claim) -> bool:
         return claim.incarnation == self._backing.number()
+
+    def keep(self, claim: Claim) -> bool:
+        if claim.rules.budget_nanodollars is not None:
+            return False  # what others were granted since, together with this, may be more than there is
+        claim.incarnation = self._backing.number()
+        self._note(claim)
+        self._begin()
+        return True
 
     async def _decide(
         self,
@@ -226,7 +236,12 @@ class GuardedLimiter:
     def _admit_alone(self, claim: Claim) -> None:
         self._local.release(claim)  # of an earlier number
         self._local.admit(claim)
-        if claim.refusal or not self._is_being_filled:
+        if not claim.refusal:
+            self._note(claim)
+
+    def _note(self, claim: Claim) -> None:
+        """Redis is to be told of it, should it be trusted under the number of this moment."""
+        if not self._is_being_filled:
             return
         if self._solos.is_full:
             self._lost = self._backing.number()

@@ -103,6 +103,9 @@ class SharedLimiter:
     def is_current(self, claim: Claim) -> bool:
         return claim.incarnation == self._number()
 
+    def keep(self, claim: Claim) -> bool:
+        return False
+
     def resume(self) -> None:
         """Redis holds what it should again."""
         self.is_up = True

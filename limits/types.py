@@ -131,3 +131,7 @@ class Limiter(Protocol):
 
     def is_current(self, claim: Claim) -> bool:
         """Are the counters still the ones that admitted it? If not, it has to be admitted again."""
+
+    def keep(self, claim: Claim) -> bool:
+        """It is written down, and only since then not current: will the counters have it? Else it must not
+        be sent."""

@@ -383,6 +383,29 @@ async def test_what_was_settled_on_a_connection_that_was_lost_is_told_again(scen
     assert await scene.money() == (5, 0)
 
 
+@with_redis(processes=2)
+async def test_what_was_written_down_as_redis_was_filled_elsewhere_is_kept_without_a_budget(
+    scene: Scene,
+) -> None:
+    scene.books.running = 1
+    for known, is_ended in itertools.product((True, False), repeat=2):
+        claim = await scene.admit(worst=20)
+        await scene.books.filled_elsewhere(scene.redis.url, [claim] if known else [])
+        assert not scene.limiter.is_current(claim) and scene.limiter.keep(claim)
+        scene.books.open[claim.claim_id] = claim
+        if is_ended:
+            scene.end(claim, 5)
+        assert await scene.money() == ((5, 0) if is_ended else (0, 20))
+        if not is_ended:
+            scene.end(claim, 5)
+            assert await scene.money() == (5, 0)
+    refused = await scene.admit(worst=20, budget_nanodollars=100)
+    await scene.books.filled_elsewhere(scene.redis.url, [])
+    assert not scene.limiter.keep(refused)
+    await scene.lose()
+    await scene.come_back()
+
+
 @with_redis()
 async def test_what_the_operator_corrects_holds_alone_as_well(scene: Scene) -> None:
     await scene.lose()
