@@ -108,7 +108,7 @@ class MessageDecoder(EventDecoder):
         kind = delta.get("type")
         if kind == "text_delta":
             self._say(_text(delta))
-        elif kind == "input_json_delta" and self._calls:
+        elif kind == "input_json_delta" and self._block.get("type") == "tool_use":
             if piece := str(delta.get("partial_json") or ""):
                 self._has_arguments = True
                 self.emit(self.writer.arguments(self._calls - 1, piece))

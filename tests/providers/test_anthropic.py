@@ -383,6 +383,23 @@ def test_blocks_of_the_vendors_own_tools_are_left_out() -> None:
     assert "tool_calls" not in json.dumps(heard.payloads)
 
 
+def test_what_the_vendors_own_tools_are_asked_is_no_clients_call() -> None:
+    asked = block(
+        0,
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+        {"type": "input_json_delta", "partial_json": '{"a":1}'},
+    )
+    own = block(
+        1,
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+        {"type": "input_json_delta", "partial_json": '{"query":"x"}'},
+    )
+    heard = hear_every_way(KIND, stream_call(), START + asked + own + ending("tool_use"))
+    deltas = [payload["choices"][0]["delta"] for payload in heard.payloads]
+    calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    assert [call["function"]["arguments"] for call in calls] == ["", '{"a":1}']
+
+
 @pytest.mark.parametrize("stop", ["\n\n", ["x", " \n"]])
 def test_stop_sequences_of_white_space_cut_here(stop: Any) -> None:
     mark = stop if isinstance(stop, str) else stop[1]
