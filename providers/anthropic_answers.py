@@ -76,6 +76,7 @@ class MessageDecoder(EventDecoder):
         self._block: dict[str, Any] = {}
         self._has_arguments = False
         self._thoughts = 0
+        self._has_begun = False
 
     def read(self, event: dict[str, Any]) -> None:
         reader = self._readers.get(str(event.get("type")))
@@ -83,11 +84,12 @@ class MessageDecoder(EventDecoder):
             reader(self, event)
 
     def end(self) -> None:
-        raise self.cut() if self._reported else self.failures.no_answer()
+        raise self.cut() if self._has_begun else self.failures.no_answer()
 
     def _start(self, event: dict[str, Any]) -> None:
         message = event.get("message")
         self._note(message.get("usage") if isinstance(message, dict) else None)
+        self._has_begun = True
         self.emit(self.writer.role())
 
     def _start_block(self, event: dict[str, Any]) -> None:

@@ -443,6 +443,9 @@ def test_a_stream_that_ends_early_fails_wherever_it_is_cut() -> None:
         assert not heard.done and heard.failure is not None
         assert heard.failure.kind == (errors.INCOMPLETE if cut else errors.FAILED)
     assert hear(KIND, stream_call(), whole).done
+    unreported = event("message_start", message={}) + text(0, "Hi")
+    failure = hear(KIND, stream_call(), unreported).failure
+    assert failure is not None and failure.kind == errors.INCOMPLETE
 
 
 @pytest.mark.parametrize(
