@@ -76,6 +76,7 @@ class MessageDecoder(EventDecoder):
         self._block: dict[str, Any] = {}
         self._has_arguments = False
         self._thoughts = 0
+        self._thought: list[str] = []  # joined at its end: a long one comes in very many pieces
         self._has_begun = False
 
     def read(self, event: dict[str, Any]) -> None:
@@ -96,6 +97,7 @@ class MessageDecoder(EventDecoder):
         block = event.get("content_block")
         self._block = block = dict(block) if isinstance(block, dict) else {}
         self._has_arguments = False
+        self._thought = []
         if block.get("type") == "tool_use":
             call = answers.tool_call(str(block.get("id")), str(block.get("name")))
             self.emit(self.writer.tool_call(self._calls, call))
@@ -116,7 +118,7 @@ class MessageDecoder(EventDecoder):
                 self.emit(self.writer.arguments(self._calls - 1, piece))
         elif kind == "thinking_delta":
             if piece := str(delta.get("thinking") or ""):
-                self._block["thinking"] = str(self._block.get("thinking") or "") + piece
+                self._thought.append(piece)
                 self.emit(self.writer.reasoning(piece))
         elif kind == "signature_delta":
             self._block["signature"] = str(self._block.get("signature") or "") + str(
@@ -129,6 +131,8 @@ class MessageDecoder(EventDecoder):
         if kind == "tool_use" and not self._has_arguments:
             self.emit(self.writer.arguments(self._calls - 1, dump(block.get("input") or {}).decode()))
         elif kind in ("thinking", "redacted_thinking"):
+            if self._thought:
+                block["thinking"] = str(block.get("thinking") or "") + "".join(self._thought)
             # The official SDK joins lists of a stream by `index`.
             self.emit(self.writer.delta({THOUGHTS: [{"index": self._thoughts, **block}]}))
             self._thoughts += 1
