@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from providers import anthropic_requests as requests
+from providers import anthropic_thoughts as thoughts
 from providers import errors
 from providers.answers import dump
 from providers.anthropic_answers import MessageDecoder, reply
@@ -44,7 +45,7 @@ class AnthropicFailures(Failures):
     def make(self, status: int | None, payload: Any) -> ProviderError:
         failure = super().make(status, payload)
         if failure.kind == errors.INVALID_REQUEST and _is_about_thoughts(failure.message):
-            failure.amend = requests.without_thoughts
+            failure.amend = thoughts.without
         return failure
 
 

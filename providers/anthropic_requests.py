@@ -1,7 +1,7 @@
 """A chat request in OpenAI's shape -> the body of Anthropic's Messages.
 
 https://platform.claude.com/docs/en/api/messages. System texts are hoisted, results of tools go first, and
-thoughts go back as the client kept them (`thinking_blocks`). Refused: recordings, file ids, custom tools,
+thoughts go back where they were (anthropic_thoughts.py). Refused: recordings, file ids, custom tools,
 search, spoken answers, images other than JPEG, PNG, GIF and WebP. Forcing a tool on a model that cannot be
 forced is dropped.
 """
@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from providers import anthropic_thoughts as thoughts
 from providers import conversation
 from providers.anthropic_models import USUAL_MAX_OUTPUT, Traits
 from providers.anthropic_schemas import closed, open_object
 from providers.conversation import Function, Media, Part, Text, ToolCall, ToolChoice, ToolResult, Turn
 from providers.errors import Unsupported
 from providers.quirks import Quirks
-from providers.translation import dicts
 
 FILLER: Final = "."  # the user speaks first
 GO_ON: Final = "Continue."
 # What has no form of its own here.
 ONLY_JSON: Final = "Respond only with a single valid JSON object, with no other text and no code fence."
 MOST_MARKERS: Final = 4
-THOUGHTS: Final = "thinking_blocks"
 IMAGES: Final = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
 TIERS: Final = {"default": "standard_only", "auto": "auto"}
 
@@ -90,17 +88,6 @@ def body(payload: dict[str, Any], model: Traits) -> tuple[dict[str, Any], list[s
     request |= _rest(fields)
     _bound_markers(request)
     return {name: value for name, value in request.items() if value not in ({}, [])}, dropped
-
-
-def without_thoughts(payload: dict[str, Any]) -> dict[str, Any]:
-    """A chat payload whose messages carry no thoughts: the vendor does not take these."""
-    messages = [
-        {name: value for name, value in message.items() if name != THOUGHTS}
-        if THOUGHTS in message
-        else message
-        for message in payload["messages"]
-    ]
-    return {**payload, "messages": messages}
 
 
 # Settings
@@ -201,7 +188,7 @@ def _messages(turns: list[Turn], model: Traits) -> list[dict[str, Any]]:
     """Turns in alternation, the user's first, and where it must be, the user's last."""
     messages: list[dict[str, Any]] = []
     for turn in turns:
-        content = [*_thoughts(turn), *map(_block, turn.parts)]
+        content = _content(turn)
         if content and messages and messages[-1]["role"] == turn.role:
             messages[-1]["content"] += content
         elif content:
@@ -221,20 +208,22 @@ def _filler(text: str) -> dict[str, Any]:
     return {"role": conversation.USER, "content": [{"type": "text", "text": text}]}
 
 
-def _thoughts(turn: Turn) -> Iterator[dict[str, Any]]:
-    """As they came, in their order; `index` is the stream's own."""
-    if turn.role == conversation.ASSISTANT:
-        for source in turn.sources:
-            for block in dicts(source.get(THOUGHTS)):
-                if block.get("type") in ("thinking", "redacted_thinking"):
-                    yield {name: value for name, value in block.items() if name != "index"}
+def _content(turn: Turn) -> list[dict[str, Any]]:
+    if turn.role == conversation.USER:
+        return [_block(part) for part in turn.parts]
+    woven = [each for message, parts in turn.sources for each in thoughts.woven(message, parts)]
+    return [
+        each if isinstance(each, dict) else _block(each)
+        for each in woven
+        if not isinstance(each, Text) or each.text.strip()  # parting may leave blanks, which are refused
+    ]
 
 
 def _has_lost_thoughts(turns: list[Turn]) -> bool:
     """Does it end in results of calls whose thoughts the client has not kept?"""
     if len(turns) < 2 or not any(isinstance(part, ToolResult) for part in turns[-1].parts):
         return False
-    return not any(True for _ in _thoughts(turns[-2]))
+    return not any(thoughts.kept(message) for message, _ in turns[-2].sources)
 
 
 def _block(part: Part) -> dict[str, Any]:

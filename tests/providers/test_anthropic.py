@@ -6,6 +6,8 @@ import json
 from typing import Any, Final
 
 import pytest
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 
 from providers import errors
 from providers.anthropic_models import traits
@@ -298,6 +300,75 @@ def test_thoughts_go_back_as_they_came() -> None:
     body = sent(tools=[F], messages=[*HELLO, said, result])
     assert body["messages"][1]["content"][:2] == [THOUGHT, redacted]
     assert body["messages"][1]["content"][2]["type"] == "tool_use"
+
+
+SECOND: Final = {"type": "thinking", "thinking": "oh", "signature": "b2g="}
+REDACTED: Final = {"type": "redacted_thinking", "data": "x"}
+ONE, TWO = ({"type": "tool_use", "id": f"t{at}", "name": "f", "input": {"at": at}} for at in (1, 2))
+INTERLEAVED: Final = [
+    [THOUGHT, SECOND, {"type": "text", "text": "Hi"}, ONE, TWO],
+    [THOUGHT, ONE, SECOND, TWO],
+    [THOUGHT, {"type": "text", "text": "Grüße, 𝛼 "}, REDACTED, {"type": "text", "text": "und so"}, ONE],
+    [{"type": "text", "text": "Hi"}, ONE, THOUGHT, TWO],
+    [ONE, THOUGHT, {"type": "text", "text": "Hi"}],
+]
+
+
+def streamed(content: list[dict[str, Any]]) -> bytes:
+    """The blocks as the vendor would send them."""
+    pieces = []
+    for at, each in enumerate(content):
+        if each["type"] == "text":
+            pieces.append(text(at, *each["text"]))
+        elif each["type"] == "tool_use":
+            delta = {"type": "input_json_delta", "partial_json": json.dumps(each["input"])}
+            pieces.append(block(at, {**each, "input": {}}, delta))
+        elif each["type"] == "thinking":
+            thinking = [{"type": "thinking_delta", "thinking": piece} for piece in each["thinking"]]
+            signed = {"type": "signature_delta", "signature": each["signature"]}
+            pieces.append(block(at, {**each, "thinking": "", "signature": ""}, *thinking, signed))
+        else:
+            pieces.append(block(at, each))
+    return START + b"".join(pieces) + ending("tool_use")
+
+
+@pytest.mark.parametrize("content", INTERLEAVED)
+def test_thoughts_between_other_things_go_back_to_where_they_were(content: list[dict[str, Any]]) -> None:
+    whole = answered(content=content, stop_reason="tool_use")["choices"][0]["message"]
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    for payload in hear_every_way(KIND, stream_call(), streamed(content)).payloads:
+        state.handle_chunk(ChatCompletionChunk.model_validate(payload))
+    heard = state.get_final_completion().choices[0].message.model_dump(exclude_none=True)
+    results = [{"role": "tool", "tool_call_id": id, "content": "r"} for id in ("t1", "t2")]
+    for said in (whole, heard):
+        turns = [*HELLO, said, *results, said, *results]
+        bodies = sent(tools=[F], messages=turns)["messages"]
+        assert bodies[1]["content"] == bodies[3]["content"] == content
+
+
+@pytest.mark.parametrize(
+    "after", [5, {}, {"characters": "1", "calls": None}, {"characters": -3, "calls": -1}, {"calls": True}]
+)
+def test_a_thought_whose_place_is_garbled_goes_first(after: Any) -> None:
+    said = {"role": "assistant", "content": "Hi", "thinking_blocks": [{**THOUGHT, "after": after}]}
+    content = sent(messages=[*HELLO, said, *HELLO])["messages"][1]["content"]
+    assert content == [THOUGHT, {"type": "text", "text": "Hi"}]
+
+
+def test_a_thought_beyond_what_the_client_has_kept_goes_last_and_no_blank_is_left() -> None:
+    placed = [{**THOUGHT, "after": {"characters": at, "calls": 9}} for at in (1, 10**9)]
+    said = {"role": "assistant", "content": " Hi", "thinking_blocks": placed}
+    content = sent(messages=[*HELLO, said, *HELLO])["messages"][1]["content"]
+    assert content == [THOUGHT, {"type": "text", "text": "Hi"}, THOUGHT]
+
+
+def test_thoughts_of_neighbours_stay_with_their_messages() -> None:
+    said = [
+        {"role": "assistant", "content": word, "thinking_blocks": [thought]}
+        for word, thought in (("a", THOUGHT), ("b", SECOND))
+    ]
+    content = sent(messages=[*HELLO, *said, *HELLO])["messages"][1]["content"]
+    assert [each.get("text", each["type"]) for each in content] == ["thinking", "a", "thinking", "b"]
 
 
 def test_a_manual_model_whose_thoughts_are_lost_does_not_think() -> None:
