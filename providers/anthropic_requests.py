@@ -19,7 +19,7 @@ from providers.anthropic_models import USUAL_MAX_OUTPUT, Traits
 from providers.anthropic_schemas import closed, open_object
 from providers.conversation import Function, Media, Part, Text, ToolCall, ToolChoice, ToolResult, Turn
 from providers.errors import Unsupported
-from providers.quirks import Quirks
+from providers.quirks import NEUTRAL, Quirks
 
 FILLER: Final = "."  # the user speaks first
 GO_ON: Final = "Continue."
@@ -105,7 +105,7 @@ def _sampling(fields: dict[str, Any], request: dict[str, Any], dropped: list[str
     given = [name for name in ("temperature", "top_p", "top_k") if name in fields]
     is_thinking = request.get("thinking", {}).get("type") in ("enabled", "adaptive")
     kept = [] if is_thinking else [name for name in given if name != "top_p" or "temperature" not in fields]
-    dropped += [name for name in given if name not in kept]
+    dropped += [name for name in given if name not in kept and fields[name] != NEUTRAL.get(name)]
     return {name: float(fields[name]) if name != "top_k" else fields[name] for name in kept}
 
 

@@ -209,7 +209,12 @@ def test_what_is_left_out_is_named() -> None:
     assert sorted(kept.dropped) == ["temperature", "top_p"]  # one was lowered, the other cannot be beside it
     assert (body["temperature"], body["top_k"], "top_p" in body) == (1.0, 5, False)
     assert encoded("claude-opus-5-5", tools=[F], tool_choice="required").dropped == ("tool_choice",)
-    assert encoded(temperature=1, top_p=1, n=1, store=False).dropped == ()
+    neutral = {"temperature": 1, "top_p": 1, "n": 1, "store": False}
+    assert encoded(**neutral).dropped == encoded("claude-haiku-4-5", **neutral).dropped == ()
+    thinking = encoded("claude-haiku-4-5", **neutral, reasoning_effort="low", max_tokens=2000)
+    assert thinking.dropped == () and "temperature" not in json.loads(thinking.body)
+    twice = encoded("claude-haiku-4-5", temperature=1.5, top_p=0.5, reasoning_effort="low", max_tokens=2000)
+    assert sorted(twice.dropped) == ["temperature", "top_p"]
 
 
 def test_the_vendors_own_fields_pass() -> None:
