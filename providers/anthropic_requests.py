@@ -63,9 +63,8 @@ def body(payload: dict[str, Any], model: Traits) -> tuple[dict[str, Any], list[s
         raise Unsupported("modalities", "The model's provider gives no spoken answers.")
     fields, dropped = (USUAL if model.samples else FIXED).apply(payload)
     said = conversation.read(fields)
-    messages = _messages(said.turns, model)
     tools, choice = _tools(fields, said.turns, model, dropped)
-    request = {"model": fields["model"], "max_tokens": _cap(fields, model), "messages": messages}
+    request = {"model": fields["model"], "max_tokens": _cap(fields, model)}
     if fields.get("stream"):
         request["stream"] = True
     system = [_text(text) for text in said.system]
@@ -86,6 +85,8 @@ def body(payload: dict[str, Any], model: Traits) -> tuple[dict[str, Any], list[s
     request |= {**thinking, **{name: fields[name] for name in OWN if name in fields}}
     request |= _sampling(fields, request, dropped)
     request |= _rest(fields)
+    may_go_on = model.has_prefill and not _is_thinking(request) and "format" not in request["output_config"]
+    request["messages"] = _messages(said.turns, may_go_on=may_go_on)
     _bound_markers(request)
     return {name: value for name, value in request.items() if value not in ({}, [])}, dropped
 
@@ -103,10 +104,17 @@ def _cap(fields: dict[str, Any], model: Traits) -> int:
 def _sampling(fields: dict[str, Any], request: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
     """One of temperature and top_p, and none while it is told how much to think."""
     given = [name for name in ("temperature", "top_p", "top_k") if name in fields]
-    is_thinking = request.get("thinking", {}).get("type") in ("enabled", "adaptive")
-    kept = [] if is_thinking else [name for name in given if name != "top_p" or "temperature" not in fields]
+    kept = (
+        []
+        if _is_thinking(request)
+        else [name for name in given if name != "top_p" or "temperature" not in fields]
+    )
     dropped += [name for name in given if name not in kept and fields[name] != NEUTRAL.get(name)]
     return {name: float(fields[name]) if name != "top_k" else fields[name] for name in kept}
+
+
+def _is_thinking(request: dict[str, Any]) -> bool:
+    return request.get("thinking", {}).get("type") in ("enabled", "adaptive")
 
 
 def _rest(fields: dict[str, Any]) -> dict[str, Any]:
@@ -184,8 +192,8 @@ def _choice(chosen: ToolChoice | None, model: Traits, dropped: list[str]) -> dic
 # Messages
 
 
-def _messages(turns: list[Turn], model: Traits) -> list[dict[str, Any]]:
-    """Turns in alternation, the user's first, and where it must be, the user's last."""
+def _messages(turns: list[Turn], *, may_go_on: bool) -> list[dict[str, Any]]:
+    """Turns in alternation, the user's first, and the last too unless the model may go on with its own."""
     messages: list[dict[str, Any]] = []
     for turn in turns:
         content = _content(turn)
@@ -199,7 +207,7 @@ def _messages(turns: list[Turn], model: Traits) -> list[dict[str, Any]]:
     if last["role"] == conversation.ASSISTANT:
         if last["content"][-1]["type"] == "text":
             last["content"][-1]["text"] = last["content"][-1]["text"].rstrip()
-        if not model.has_prefill:
+        if not may_go_on:
             messages.append(_filler(GO_ON))
     return messages
 

@@ -257,6 +257,16 @@ def test_a_part_without_a_word_is_refused_by_its_place(part: dict[str, Any]) -> 
     assert caught.value.param == "messages[0].content[1]"
 
 
+def test_an_answer_begun_is_gone_on_with_only_where_the_model_may() -> None:
+    begun = {"role": "assistant", "content": "{"}
+    schema = {"type": "json_schema", "json_schema": {"name": "r", "schema": {"type": "object"}}}
+    asked = {"messages": [*HELLO, begun], "max_tokens": 9000}
+    assert sent("claude-haiku-4-5", **asked)["messages"][-1]["role"] == "assistant"
+    for other in ({"reasoning_effort": "high"}, {"response_format": schema}):
+        last = sent("claude-haiku-4-5", **asked, **other)["messages"][-1]
+        assert last == {"role": "user", "content": [{"type": "text", "text": "Continue."}]}
+
+
 def test_results_may_hold_pictures_and_say_that_they_are_errors() -> None:
     call = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     picture = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
