@@ -23,6 +23,7 @@ from providers.quirks import NEUTRAL, Quirks
 
 FILLER: Final = "."  # the user speaks first
 GO_ON: Final = "Continue."
+NO_WORDS: Final = "error"  # a result that is one must say something
 # What has no form of its own here.
 ONLY_JSON: Final = "Respond only with a single valid JSON object, with no other text and no code fence."
 MOST_MARKERS: Final = 4
@@ -256,7 +257,7 @@ def _result(result: ToolResult) -> dict[str, Any]:
     elif parts:
         block["content"] = [_block(part) for part in parts]
     if result.is_error:
-        block["is_error"] = True
+        block = {"content": NO_WORDS, **block, "is_error": True}
     return _marked(block, result.cache)
 
 

@@ -274,6 +274,10 @@ def test_results_may_hold_pictures_and_say_that_they_are_errors() -> None:
     messages = [*HELLO, {"role": "assistant", "tool_calls": [call]}, {**result, "is_error": True}]
     (block,) = sent(tools=[F], messages=messages)["messages"][-1]["content"]
     assert block["is_error"] is True and [part["type"] for part in block["content"]] == ["text", "image"]
+    (block,) = sent(tools=[F], messages=[*messages[:-1], {**result, "content": "", "is_error": True}])[
+        "messages"
+    ][-1]["content"]
+    assert block == {"type": "tool_result", "tool_use_id": "t1", "content": "error", "is_error": True}
 
 
 def test_no_more_than_four_markers_and_the_last_ones() -> None:
