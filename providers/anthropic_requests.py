@@ -134,7 +134,9 @@ def _form(form: dict[str, Any] | None, system: list[dict[str, Any]]) -> dict[str
         return {}
     schema = form["json_schema"].get("schema") if form["type"] == "json_schema" else None
     if isinstance(schema, dict):
-        return {"output_config": {"format": {"type": "json_schema", "schema": closed(schema)}}}
+        return {
+            "output_config": {"format": {"type": "json_schema", "schema": closed(schema, "response_format")}}
+        }
     if form["type"] not in ("json_object", "json_schema"):
         raise Unsupported("response_format", "The model's provider does not support this response_format.")
     system.append({"type": "text", "text": ONLY_JSON})
@@ -171,7 +173,7 @@ def _tool(function: Function) -> dict[str, Any]:
     if function.description:
         tool["description"] = function.description
     schema = open_object(function.parameters)
-    tool["input_schema"] = closed(schema) if function.is_strict else schema
+    tool["input_schema"] = closed(schema, "tools") if function.is_strict else schema
     if function.is_strict:
         tool["strict"] = True
     return tool

@@ -304,8 +304,12 @@ def test_bounds_of_values_go_and_names_that_look_like_them_stay() -> None:
     deep: dict[str, Any] = {"type": "object"}
     for _ in range(120):
         deep = {"type": "object", "properties": {"a": deep}}
-    with pytest.raises(Unsupported):
-        encoded(response_format={"type": "json_schema", "json_schema": {"name": "r", "schema": deep}})
+    form = {"type": "json_schema", "json_schema": {"name": "r", "schema": deep}}
+    strict = {"type": "function", "function": {"name": "f", "strict": True, "parameters": deep}}
+    for param, value in (("response_format", form), ("tools", [strict])):
+        with pytest.raises(Unsupported) as caught:
+            encoded(**{param: value})
+        assert caught.value.param == param
 
 
 # Thoughts
