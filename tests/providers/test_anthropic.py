@@ -563,6 +563,22 @@ def test_an_error_in_a_stream_is_of_its_kind(kind: str, expected: str) -> None:
         assert failure is not None and failure.kind == expected
 
 
+@pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
+def test_a_spent_account_is_no_rate_limit_that_passes(code: str) -> None:
+    error = {
+        "type": "rate_limit_error",
+        "message": "Workspace w has spent $5",
+        "details": {"error_code": code},
+    }
+    body = json.dumps({"type": "error", "error": error}).encode()
+    failure = make_adapter(KIND).error(429, {}, body)
+    assert (failure.kind, failure.status, failure.retryable) == (errors.AUTH, 429, True)
+    assert "$5" not in failure.message
+    for details in (None, [], {}, {"error_code": ["x"]}, {"error_code": "made_up"}):
+        body = json.dumps({"error": {**error, "details": details}}).encode()
+        assert make_adapter(KIND).error(429, {}, body).kind == errors.RATE_LIMIT
+
+
 def test_usage_is_known_from_the_first_event_and_replaced() -> None:
     decoder = codec_of(make_adapter(KIND)).decoder(asking_call())
     (first,) = decoder.feed(START)
