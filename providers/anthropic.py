@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from providers import anthropic_requests as requests
+from providers import anthropic_thoughts as thoughts
 from providers import errors
 from providers.answers import dump
 from providers.anthropic_answers import MessageDecoder, reply
@@ -21,6 +22,7 @@ from providers.translation import TranslatingAdapter, TranslatingCodec, one_by_o
 from providers.types import CHAT, Call, ProviderSpec, Reply, Target, UpstreamRequest
 
 VERSION: Final = "2023-06-01"
+SPENT: Final = frozenset(("enforced_spend_limit_reached", "contract_spend_limit_reached"))
 
 
 class Chat(TranslatingCodec):
@@ -39,12 +41,17 @@ class Chat(TranslatingCodec):
 
 
 class AnthropicFailures(Failures):
-    """Thoughts are bound to their model and to the conversation up to them: without them it may be taken."""
+    """Of two kinds that need a look at the words.
+
+    A spend limit comes as a rate limit, but no pause ends it: it is the operator's account that is refused.
+    Thoughts are bound to their model and to the conversation up to them: without them it may be taken.
+    """
 
     def make(self, status: int | None, payload: Any) -> ProviderError:
-        failure = super().make(status, payload)
+        failure = super().make(402 if _is_spent(payload) else status, payload)
+        failure.status = status
         if failure.kind == errors.INVALID_REQUEST and _is_about_thoughts(failure.message):
-            failure.amend = requests.without_thoughts
+            failure.amend = thoughts.without
         return failure
 
 
@@ -56,6 +63,13 @@ class Adapter(TranslatingAdapter):
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         return (("anthropic-version", VERSION),)
+
+
+def _is_spent(payload: Any) -> bool:
+    error = payload.get("error") if isinstance(payload, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    code = details.get("error_code") if isinstance(details, dict) else None
+    return isinstance(code, str) and code in SPENT
 
 
 def _is_about_thoughts(message: str) -> bool:

@@ -8,12 +8,12 @@ sequences of white space, which the vendor refuses, cut the text here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final
 
 from providers import answers, conversation, usage
 from providers.answers import dump
-from providers.anthropic_requests import THOUGHTS
+from providers.anthropic_thoughts import KINDS, THOUGHTS, placed
 from providers.failures import Failures
 from providers.translation import EventDecoder, dicts
 from providers.types import Call, Reply
@@ -40,7 +40,7 @@ def reply(call: Call, answer: dict[str, Any], failures: Failures) -> Reply:
     message: dict[str, Any] = {"content": text or None}
     if explanation := _explanation(answer):
         message["refusal"] = explanation
-    thoughts = [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]
+    thoughts = list(_thoughts(blocks))
     if said := "".join(str(block.get("thinking") or "") for block in thoughts):
         message["reasoning_content"] = said
     if thoughts:
@@ -73,9 +73,12 @@ class MessageDecoder(EventDecoder):
         self._reason = ""
         self._refusal = ""
         self._calls = 0
+        self._characters = 0
         self._block: dict[str, Any] = {}
         self._has_arguments = False
         self._thoughts = 0
+        self._thought: list[str] = []  # joined at its end: a long one comes in very many pieces
+        self._has_begun = False
 
     def read(self, event: dict[str, Any]) -> None:
         reader = self._readers.get(str(event.get("type")))
@@ -83,17 +86,19 @@ class MessageDecoder(EventDecoder):
             reader(self, event)
 
     def end(self) -> None:
-        raise self.cut() if self._reported else self.failures.no_answer()
+        raise self.cut() if self._has_begun else self.failures.no_answer()
 
     def _start(self, event: dict[str, Any]) -> None:
         message = event.get("message")
         self._note(message.get("usage") if isinstance(message, dict) else None)
+        self._has_begun = True
         self.emit(self.writer.role())
 
     def _start_block(self, event: dict[str, Any]) -> None:
         block = event.get("content_block")
         self._block = block = dict(block) if isinstance(block, dict) else {}
         self._has_arguments = False
+        self._thought = []
         if block.get("type") == "tool_use":
             call = answers.tool_call(str(block.get("id")), str(block.get("name")))
             self.emit(self.writer.tool_call(self._calls, call))
@@ -108,13 +113,13 @@ class MessageDecoder(EventDecoder):
         kind = delta.get("type")
         if kind == "text_delta":
             self._say(_text(delta))
-        elif kind == "input_json_delta" and self._calls:
+        elif kind == "input_json_delta" and self._block.get("type") == "tool_use":
             if piece := str(delta.get("partial_json") or ""):
                 self._has_arguments = True
                 self.emit(self.writer.arguments(self._calls - 1, piece))
         elif kind == "thinking_delta":
             if piece := str(delta.get("thinking") or ""):
-                self._block["thinking"] = str(self._block.get("thinking") or "") + piece
+                self._thought.append(piece)
                 self.emit(self.writer.reasoning(piece))
         elif kind == "signature_delta":
             self._block["signature"] = str(self._block.get("signature") or "") + str(
@@ -126,9 +131,12 @@ class MessageDecoder(EventDecoder):
         kind = block.get("type")
         if kind == "tool_use" and not self._has_arguments:
             self.emit(self.writer.arguments(self._calls - 1, dump(block.get("input") or {}).decode()))
-        elif kind in ("thinking", "redacted_thinking"):
+        elif kind in KINDS:
+            if self._thought:
+                block["thinking"] = str(block.get("thinking") or "") + "".join(self._thought)
             # The official SDK joins lists of a stream by `index`.
-            self.emit(self.writer.delta({THOUGHTS: [{"index": self._thoughts, **block}]}))
+            thought = placed(block, self._characters, self._calls)
+            self.emit(self.writer.delta({THOUGHTS: [{"index": self._thoughts, **thought}]}))
             self._thoughts += 1
 
     def _read_message_delta(self, event: dict[str, Any]) -> None:
@@ -150,6 +158,7 @@ class MessageDecoder(EventDecoder):
         raise self.failures.from_event(event)
 
     def _say(self, text: str) -> None:
+        self._characters += len(text)
         text = self._cutter.feed(text)
         if text:
             self.emit(self.writer.content(text))
@@ -204,6 +213,18 @@ class Cutter:
         """What was held back, and turned out to be no such sequence."""
         held, self._held = self._held, ""
         return held
+
+
+def _thoughts(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    characters = calls = 0
+    for block in blocks:
+        kind = block.get("type")
+        if kind == "text":
+            characters += len(_text(block))
+        elif kind == "tool_use":
+            calls += 1
+        elif kind in KINDS:
+            yield placed(block, characters, calls)
 
 
 def _has_cache(reported: dict[str, Any]) -> bool:

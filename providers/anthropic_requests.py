@@ -1,7 +1,7 @@
 """A chat request in OpenAI's shape -> the body of Anthropic's Messages.
 
 https://platform.claude.com/docs/en/api/messages. System texts are hoisted, results of tools go first, and
-thoughts go back as the client kept them (`thinking_blocks`). Refused: recordings, file ids, custom tools,
+thoughts go back where they were (anthropic_thoughts.py). Refused: recordings, file ids, custom tools,
 search, spoken answers, images other than JPEG, PNG, GIF and WebP. Forcing a tool on a model that cannot be
 forced is dropped.
 """
@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from providers import anthropic_thoughts as thoughts
 from providers import conversation
 from providers.anthropic_models import USUAL_MAX_OUTPUT, Traits
 from providers.anthropic_schemas import closed, open_object
 from providers.conversation import Function, Media, Part, Text, ToolCall, ToolChoice, ToolResult, Turn
 from providers.errors import Unsupported
-from providers.quirks import Quirks
-from providers.translation import dicts
+from providers.quirks import NEUTRAL, Quirks
 
 FILLER: Final = "."  # the user speaks first
 GO_ON: Final = "Continue."
+NO_WORDS: Final = "error"  # a result that is one must say something
 # What has no form of its own here.
 ONLY_JSON: Final = "Respond only with a single valid JSON object, with no other text and no code fence."
 MOST_MARKERS: Final = 4
-THOUGHTS: Final = "thinking_blocks"
 IMAGES: Final = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
 TIERS: Final = {"default": "standard_only", "auto": "auto"}
 
@@ -65,9 +64,8 @@ def body(payload: dict[str, Any], model: Traits) -> tuple[dict[str, Any], list[s
         raise Unsupported("modalities", "The model's provider gives no spoken answers.")
     fields, dropped = (USUAL if model.samples else FIXED).apply(payload)
     said = conversation.read(fields)
-    messages = _messages(said.turns, model)
     tools, choice = _tools(fields, said.turns, model, dropped)
-    request = {"model": fields["model"], "max_tokens": _cap(fields, model), "messages": messages}
+    request = {"model": fields["model"], "max_tokens": _cap(fields, model)}
     if fields.get("stream"):
         request["stream"] = True
     system = [_text(text) for text in said.system]
@@ -88,19 +86,10 @@ def body(payload: dict[str, Any], model: Traits) -> tuple[dict[str, Any], list[s
     request |= {**thinking, **{name: fields[name] for name in OWN if name in fields}}
     request |= _sampling(fields, request, dropped)
     request |= _rest(fields)
+    may_go_on = model.has_prefill and not _is_thinking(request) and "format" not in request["output_config"]
+    request["messages"] = _messages(said.turns, may_go_on=may_go_on)
     _bound_markers(request)
     return {name: value for name, value in request.items() if value not in ({}, [])}, dropped
-
-
-def without_thoughts(payload: dict[str, Any]) -> dict[str, Any]:
-    """A chat payload whose messages carry no thoughts: the vendor does not take these."""
-    messages = [
-        {name: value for name, value in message.items() if name != THOUGHTS}
-        if THOUGHTS in message
-        else message
-        for message in payload["messages"]
-    ]
-    return {**payload, "messages": messages}
 
 
 # Settings
@@ -116,10 +105,17 @@ def _cap(fields: dict[str, Any], model: Traits) -> int:
 def _sampling(fields: dict[str, Any], request: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
     """One of temperature and top_p, and none while it is told how much to think."""
     given = [name for name in ("temperature", "top_p", "top_k") if name in fields]
-    is_thinking = request.get("thinking", {}).get("type") in ("enabled", "adaptive")
-    kept = [] if is_thinking else [name for name in given if name != "top_p" or "temperature" not in fields]
-    dropped += [name for name in given if name not in kept]
+    kept = (
+        []
+        if _is_thinking(request)
+        else [name for name in given if name != "top_p" or "temperature" not in fields]
+    )
+    dropped += [name for name in given if name not in kept and fields[name] != NEUTRAL.get(name)]
     return {name: float(fields[name]) if name != "top_k" else fields[name] for name in kept}
+
+
+def _is_thinking(request: dict[str, Any]) -> bool:
+    return request.get("thinking", {}).get("type") in ("enabled", "adaptive")
 
 
 def _rest(fields: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +134,9 @@ def _form(form: dict[str, Any] | None, system: list[dict[str, Any]]) -> dict[str
         return {}
     schema = form["json_schema"].get("schema") if form["type"] == "json_schema" else None
     if isinstance(schema, dict):
-        return {"output_config": {"format": {"type": "json_schema", "schema": closed(schema)}}}
+        return {
+            "output_config": {"format": {"type": "json_schema", "schema": closed(schema, "response_format")}}
+        }
     if form["type"] not in ("json_object", "json_schema"):
         raise Unsupported("response_format", "The model's provider does not support this response_format.")
     system.append({"type": "text", "text": ONLY_JSON})
@@ -175,7 +173,7 @@ def _tool(function: Function) -> dict[str, Any]:
     if function.description:
         tool["description"] = function.description
     schema = open_object(function.parameters)
-    tool["input_schema"] = closed(schema) if function.is_strict else schema
+    tool["input_schema"] = closed(schema, "tools") if function.is_strict else schema
     if function.is_strict:
         tool["strict"] = True
     return tool
@@ -197,11 +195,11 @@ def _choice(chosen: ToolChoice | None, model: Traits, dropped: list[str]) -> dic
 # Messages
 
 
-def _messages(turns: list[Turn], model: Traits) -> list[dict[str, Any]]:
-    """Turns in alternation, the user's first, and where it must be, the user's last."""
+def _messages(turns: list[Turn], *, may_go_on: bool) -> list[dict[str, Any]]:
+    """Turns in alternation, the user's first, and the last too unless the model may go on with its own."""
     messages: list[dict[str, Any]] = []
     for turn in turns:
-        content = [*_thoughts(turn), *map(_block, turn.parts)]
+        content = _content(turn)
         if content and messages and messages[-1]["role"] == turn.role:
             messages[-1]["content"] += content
         elif content:
@@ -212,7 +210,7 @@ def _messages(turns: list[Turn], model: Traits) -> list[dict[str, Any]]:
     if last["role"] == conversation.ASSISTANT:
         if last["content"][-1]["type"] == "text":
             last["content"][-1]["text"] = last["content"][-1]["text"].rstrip()
-        if not model.has_prefill:
+        if not may_go_on:
             messages.append(_filler(GO_ON))
     return messages
 
@@ -221,20 +219,22 @@ def _filler(text: str) -> dict[str, Any]:
     return {"role": conversation.USER, "content": [{"type": "text", "text": text}]}
 
 
-def _thoughts(turn: Turn) -> Iterator[dict[str, Any]]:
-    """As they came, in their order; `index` is the stream's own."""
-    if turn.role == conversation.ASSISTANT:
-        for source in turn.sources:
-            for block in dicts(source.get(THOUGHTS)):
-                if block.get("type") in ("thinking", "redacted_thinking"):
-                    yield {name: value for name, value in block.items() if name != "index"}
+def _content(turn: Turn) -> list[dict[str, Any]]:
+    if turn.role == conversation.USER:
+        return [_block(part) for part in turn.parts]
+    woven = [each for message, parts in turn.sources for each in thoughts.woven(message, parts)]
+    return [
+        each if isinstance(each, dict) else _block(each)
+        for each in woven
+        if not isinstance(each, Text) or each.text.strip()  # parting may leave blanks, which are refused
+    ]
 
 
 def _has_lost_thoughts(turns: list[Turn]) -> bool:
     """Does it end in results of calls whose thoughts the client has not kept?"""
     if len(turns) < 2 or not any(isinstance(part, ToolResult) for part in turns[-1].parts):
         return False
-    return not any(True for _ in _thoughts(turns[-2]))
+    return not any(thoughts.kept(message) for message, _ in turns[-2].sources)
 
 
 def _block(part: Part) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def _result(result: ToolResult) -> dict[str, Any]:
     elif parts:
         block["content"] = [_block(part) for part in parts]
     if result.is_error:
-        block["is_error"] = True
+        block = {"content": NO_WORDS, **block, "is_error": True}
     return _marked(block, result.cache)
 
 

@@ -26,12 +26,15 @@ def open_object(schema: dict[str, Any] | None) -> dict[str, Any]:
     return {"type": "object", "properties": {}, **(schema or {})}
 
 
-def closed(schema: dict[str, Any], depth: int = 0) -> dict[str, Any]:
-    """With `additionalProperties: false` on every object, without what is not known. Raises Unsupported."""
+def closed(schema: dict[str, Any], param: str, depth: int = 0) -> dict[str, Any]:
+    """With `additionalProperties: false` on every object, without what is not known. Raises Unsupported.
+
+    param: of the request that it is in.
+    """
     if depth > DEEPEST:
-        raise Unsupported("response_format", "The JSON schema is nested too deeply.")
+        raise Unsupported(param, "The JSON schema is nested too deeply.")
     fields = {
-        name: _closed(name, value, depth + 1)
+        name: _closed(name, value, param, depth + 1)
         for name, value in schema.items()
         if name not in UNKNOWN and not (name == "minItems" and value not in (0, 1))
     }
@@ -40,11 +43,11 @@ def closed(schema: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     return fields
 
 
-def _closed(name: str, value: Any, depth: int) -> Any:
+def _closed(name: str, value: Any, param: str, depth: int) -> Any:
     if name in OF_NAMES and isinstance(value, dict):
-        return {each: closed(s, depth) if isinstance(s, dict) else s for each, s in value.items()}
+        return {each: closed(s, param, depth) if isinstance(s, dict) else s for each, s in value.items()}
     if name in ("items", "not") and isinstance(value, dict):
-        return closed(value, depth)
+        return closed(value, param, depth)
     if name in ("anyOf", "oneOf", "allOf", "prefixItems") and isinstance(value, list):
-        return [closed(each, depth) if isinstance(each, dict) else each for each in value]
+        return [closed(each, param, depth) if isinstance(each, dict) else each for each in value]
     return value

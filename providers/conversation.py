@@ -73,11 +73,13 @@ Part = Text | Media | ToolCall | ToolResult
 
 @dataclass(slots=True)
 class Turn:
-    """What one side said. sources: the messages it is made of, for the fields that only one dialect knows."""
+    """What one side said. sources: the messages it is made of, each with its own parts, for the fields that
+    only one dialect knows.
+    """
 
     role: str
     parts: list[Part]
-    sources: list[dict[str, Any]]
+    sources: list[tuple[dict[str, Any], list[Part]]]
 
 
 @dataclass(slots=True)
@@ -176,9 +178,9 @@ def stop_sequences(payload: dict[str, Any]) -> list[str]:
 def _add(turns: list[Turn], role: str, message: dict[str, Any], parts: list[Part]) -> None:
     if turns and turns[-1].role == role:
         turns[-1].parts += parts
-        turns[-1].sources.append(message)
+        turns[-1].sources.append((message, parts))
     else:
-        turns.append(Turn(role, parts, [message]))
+        turns.append(Turn(role, [*parts], [(message, parts)]))
 
 
 def _is_spoken(part: Part) -> bool:

@@ -6,6 +6,8 @@ import json
 from typing import Any, Final
 
 import pytest
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 
 from providers import errors
 from providers.anthropic_models import traits
@@ -207,7 +209,12 @@ def test_what_is_left_out_is_named() -> None:
     assert sorted(kept.dropped) == ["temperature", "top_p"]  # one was lowered, the other cannot be beside it
     assert (body["temperature"], body["top_k"], "top_p" in body) == (1.0, 5, False)
     assert encoded("claude-opus-5-5", tools=[F], tool_choice="required").dropped == ("tool_choice",)
-    assert encoded(temperature=1, top_p=1, n=1, store=False).dropped == ()
+    neutral = {"temperature": 1, "top_p": 1, "n": 1, "store": False}
+    assert encoded(**neutral).dropped == encoded("claude-haiku-4-5", **neutral).dropped == ()
+    thinking = encoded("claude-haiku-4-5", **neutral, reasoning_effort="low", max_tokens=2000)
+    assert thinking.dropped == () and "temperature" not in json.loads(thinking.body)
+    twice = encoded("claude-haiku-4-5", temperature=1.5, top_p=0.5, reasoning_effort="low", max_tokens=2000)
+    assert sorted(twice.dropped) == ["temperature", "top_p"]
 
 
 def test_the_vendors_own_fields_pass() -> None:
@@ -250,6 +257,16 @@ def test_a_part_without_a_word_is_refused_by_its_place(part: dict[str, Any]) -> 
     assert caught.value.param == "messages[0].content[1]"
 
 
+def test_an_answer_begun_is_gone_on_with_only_where_the_model_may() -> None:
+    begun = {"role": "assistant", "content": "{"}
+    schema = {"type": "json_schema", "json_schema": {"name": "r", "schema": {"type": "object"}}}
+    asked = {"messages": [*HELLO, begun], "max_tokens": 9000}
+    assert sent("claude-haiku-4-5", **asked)["messages"][-1]["role"] == "assistant"
+    for other in ({"reasoning_effort": "high"}, {"response_format": schema}):
+        last = sent("claude-haiku-4-5", **asked, **other)["messages"][-1]
+        assert last == {"role": "user", "content": [{"type": "text", "text": "Continue."}]}
+
+
 def test_results_may_hold_pictures_and_say_that_they_are_errors() -> None:
     call = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     picture = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
@@ -257,6 +274,10 @@ def test_results_may_hold_pictures_and_say_that_they_are_errors() -> None:
     messages = [*HELLO, {"role": "assistant", "tool_calls": [call]}, {**result, "is_error": True}]
     (block,) = sent(tools=[F], messages=messages)["messages"][-1]["content"]
     assert block["is_error"] is True and [part["type"] for part in block["content"]] == ["text", "image"]
+    (block,) = sent(tools=[F], messages=[*messages[:-1], {**result, "content": "", "is_error": True}])[
+        "messages"
+    ][-1]["content"]
+    assert block == {"type": "tool_result", "tool_use_id": "t1", "content": "error", "is_error": True}
 
 
 def test_no_more_than_four_markers_and_the_last_ones() -> None:
@@ -283,8 +304,12 @@ def test_bounds_of_values_go_and_names_that_look_like_them_stay() -> None:
     deep: dict[str, Any] = {"type": "object"}
     for _ in range(120):
         deep = {"type": "object", "properties": {"a": deep}}
-    with pytest.raises(Unsupported):
-        encoded(response_format={"type": "json_schema", "json_schema": {"name": "r", "schema": deep}})
+    form = {"type": "json_schema", "json_schema": {"name": "r", "schema": deep}}
+    strict = {"type": "function", "function": {"name": "f", "strict": True, "parameters": deep}}
+    for param, value in (("response_format", form), ("tools", [strict])):
+        with pytest.raises(Unsupported) as caught:
+            encoded(**{param: value})
+        assert caught.value.param == param
 
 
 # Thoughts
@@ -298,6 +323,75 @@ def test_thoughts_go_back_as_they_came() -> None:
     body = sent(tools=[F], messages=[*HELLO, said, result])
     assert body["messages"][1]["content"][:2] == [THOUGHT, redacted]
     assert body["messages"][1]["content"][2]["type"] == "tool_use"
+
+
+SECOND: Final = {"type": "thinking", "thinking": "oh", "signature": "b2g="}
+REDACTED: Final = {"type": "redacted_thinking", "data": "x"}
+ONE, TWO = ({"type": "tool_use", "id": f"t{at}", "name": "f", "input": {"at": at}} for at in (1, 2))
+INTERLEAVED: Final = [
+    [THOUGHT, SECOND, {"type": "text", "text": "Hi"}, ONE, TWO],
+    [THOUGHT, ONE, SECOND, TWO],
+    [THOUGHT, {"type": "text", "text": "Grüße, 𝛼 "}, REDACTED, {"type": "text", "text": "und so"}, ONE],
+    [{"type": "text", "text": "Hi"}, ONE, THOUGHT, TWO],
+    [ONE, THOUGHT, {"type": "text", "text": "Hi"}],
+]
+
+
+def streamed(content: list[dict[str, Any]]) -> bytes:
+    """The blocks as the vendor would send them."""
+    pieces = []
+    for at, each in enumerate(content):
+        if each["type"] == "text":
+            pieces.append(text(at, *each["text"]))
+        elif each["type"] == "tool_use":
+            delta = {"type": "input_json_delta", "partial_json": json.dumps(each["input"])}
+            pieces.append(block(at, {**each, "input": {}}, delta))
+        elif each["type"] == "thinking":
+            thinking = [{"type": "thinking_delta", "thinking": piece} for piece in each["thinking"]]
+            signed = {"type": "signature_delta", "signature": each["signature"]}
+            pieces.append(block(at, {**each, "thinking": "", "signature": ""}, *thinking, signed))
+        else:
+            pieces.append(block(at, each))
+    return START + b"".join(pieces) + ending("tool_use")
+
+
+@pytest.mark.parametrize("content", INTERLEAVED)
+def test_thoughts_between_other_things_go_back_to_where_they_were(content: list[dict[str, Any]]) -> None:
+    whole = answered(content=content, stop_reason="tool_use")["choices"][0]["message"]
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    for payload in hear_every_way(KIND, stream_call(), streamed(content)).payloads:
+        state.handle_chunk(ChatCompletionChunk.model_validate(payload))
+    heard = state.get_final_completion().choices[0].message.model_dump(exclude_none=True)
+    results = [{"role": "tool", "tool_call_id": id, "content": "r"} for id in ("t1", "t2")]
+    for said in (whole, heard):
+        turns = [*HELLO, said, *results, said, *results]
+        bodies = sent(tools=[F], messages=turns)["messages"]
+        assert bodies[1]["content"] == bodies[3]["content"] == content
+
+
+@pytest.mark.parametrize(
+    "after", [5, {}, {"characters": "1", "calls": None}, {"characters": -3, "calls": -1}, {"calls": True}]
+)
+def test_a_thought_whose_place_is_garbled_goes_first(after: Any) -> None:
+    said = {"role": "assistant", "content": "Hi", "thinking_blocks": [{**THOUGHT, "after": after}]}
+    content = sent(messages=[*HELLO, said, *HELLO])["messages"][1]["content"]
+    assert content == [THOUGHT, {"type": "text", "text": "Hi"}]
+
+
+def test_a_thought_beyond_what_the_client_has_kept_goes_last_and_no_blank_is_left() -> None:
+    placed = [{**THOUGHT, "after": {"characters": at, "calls": 9}} for at in (1, 10**9)]
+    said = {"role": "assistant", "content": " Hi", "thinking_blocks": placed}
+    content = sent(messages=[*HELLO, said, *HELLO])["messages"][1]["content"]
+    assert content == [THOUGHT, {"type": "text", "text": "Hi"}, THOUGHT]
+
+
+def test_thoughts_of_neighbours_stay_with_their_messages() -> None:
+    said = [
+        {"role": "assistant", "content": word, "thinking_blocks": [thought]}
+        for word, thought in (("a", THOUGHT), ("b", SECOND))
+    ]
+    content = sent(messages=[*HELLO, *said, *HELLO])["messages"][1]["content"]
+    assert [each.get("text", each["type"]) for each in content] == ["thinking", "a", "thinking", "b"]
 
 
 def test_a_manual_model_whose_thoughts_are_lost_does_not_think() -> None:
@@ -383,6 +477,23 @@ def test_blocks_of_the_vendors_own_tools_are_left_out() -> None:
     assert "tool_calls" not in json.dumps(heard.payloads)
 
 
+def test_what_the_vendors_own_tools_are_asked_is_no_clients_call() -> None:
+    asked = block(
+        0,
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+        {"type": "input_json_delta", "partial_json": '{"a":1}'},
+    )
+    own = block(
+        1,
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+        {"type": "input_json_delta", "partial_json": '{"query":"x"}'},
+    )
+    heard = hear_every_way(KIND, stream_call(), START + asked + own + ending("tool_use"))
+    deltas = [payload["choices"][0]["delta"] for payload in heard.payloads]
+    calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    assert [call["function"]["arguments"] for call in calls] == ["", '{"a":1}']
+
+
 @pytest.mark.parametrize("stop", ["\n\n", ["x", " \n"]])
 def test_stop_sequences_of_white_space_cut_here(stop: Any) -> None:
     mark = stop if isinstance(stop, str) else stop[1]
@@ -426,6 +537,9 @@ def test_a_stream_that_ends_early_fails_wherever_it_is_cut() -> None:
         assert not heard.done and heard.failure is not None
         assert heard.failure.kind == (errors.INCOMPLETE if cut else errors.FAILED)
     assert hear(KIND, stream_call(), whole).done
+    unreported = event("message_start", message={}) + text(0, "Hi")
+    failure = hear(KIND, stream_call(), unreported).failure
+    assert failure is not None and failure.kind == errors.INCOMPLETE
 
 
 @pytest.mark.parametrize(
@@ -447,6 +561,22 @@ def test_an_error_in_a_stream_is_of_its_kind(kind: str, expected: str) -> None:
     for before in (b"", START, START + text(0, "Hi")):
         failure = hear(KIND, stream_call(), before + failed).failure
         assert failure is not None and failure.kind == expected
+
+
+@pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
+def test_a_spent_account_is_no_rate_limit_that_passes(code: str) -> None:
+    error = {
+        "type": "rate_limit_error",
+        "message": "Workspace w has spent $5",
+        "details": {"error_code": code},
+    }
+    body = json.dumps({"type": "error", "error": error}).encode()
+    failure = make_adapter(KIND).error(429, {}, body)
+    assert (failure.kind, failure.status, failure.retryable) == (errors.AUTH, 429, True)
+    assert "$5" not in failure.message
+    for details in (None, [], {}, {"error_code": ["x"]}, {"error_code": "made_up"}):
+        body = json.dumps({"error": {**error, "details": details}}).encode()
+        assert make_adapter(KIND).error(429, {}, body).kind == errors.RATE_LIMIT
 
 
 def test_usage_is_known_from_the_first_event_and_replaced() -> None:
