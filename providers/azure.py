@@ -7,6 +7,7 @@ Chunks that hold no choices but verdicts of the content filter are left out: cli
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -16,6 +17,8 @@ from providers.passthrough import PassThrough, load
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS, Call, Endpoint, Target, join
 
 API_VERSION: Final = "2024-10-21"
+
+_NO_CHOICES: Final = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\]')
 
 
 class Deployment(OpenAICodec):
@@ -44,10 +47,10 @@ class Decoder(PassThrough):
 
     def plain_length(self, block: bytes) -> int:
         plain = super().plain_length(block)
-        return plain if b'"choices":[]' not in block else 0
+        return plain if _NO_CHOICES.search(block) is None else 0
 
     def parse(self, event: bytes, data: bytes) -> dict[str, Any] | None:
-        return load(data) if b'"choices":[]' in data else super().parse(event, data)
+        return load(data) if _NO_CHOICES.search(data) else super().parse(event, data)
 
     def is_unasked(self, payload: dict[str, Any]) -> bool:
         is_filters = not payload.get("choices") and payload.get("usage") is None and "error" not in payload

@@ -3,10 +3,12 @@
 https://api-docs.deepseek.com (thinking mode, JSON output, tool calls). Where a turn with tool calls comes
 back, its reasoning must come with it; clients of OpenAI drop it, and a blank is reported to do.
 JSON schemas are not known: the schema becomes an instruction beside the JSON mode, and that is named.
+While a call waits its turn, empty lines or comments come, also ahead of an answer that is no stream.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -14,20 +16,18 @@ import ujson
 
 from providers.openai import OpenAICodec
 from providers.repairs import RepairingAdapter, RepairingChatCodec
-from providers.types import CHAT
+from providers.types import CHAT, Call, Reply
 
 OFF: Final = {"type": "disabled"}
+
+_KEEP_ALIVE: Final = re.compile(rb"(?:[ \t]*(?::[^\r\n]*)?[\r\n]+)+")
 
 
 class Chat(RepairingChatCodec):
     extensions = frozenset(("reasoning_content",))
 
     def fits(self, payload: dict[str, Any]) -> bool:
-        return (
-            payload.get("reasoning_effort") != "none"
-            and _schema(payload) is None
-            and not any(map(_lacks_reasoning, payload["messages"]))
-        )
+        return _schema(payload) is None and not any(map(_lacks_reasoning, payload["messages"]))
 
     def rewrite(self, fields: dict[str, Any], dropped: list[str]) -> None:
         if fields.get("reasoning_effort") == "none":
@@ -47,6 +47,10 @@ class Chat(RepairingChatCodec):
             fields["messages"] = [{"role": "system", "content": instruction}, *fields["messages"]]
             fields["response_format"] = {"type": "json_object"}
             dropped.append("response_format.json_schema")
+
+    def decode(self, call: Call, body: bytes) -> Reply:
+        waited = _KEEP_ALIVE.match(body)
+        return super().decode(call, body if waited is None else body[waited.end() :])
 
 
 class Adapter(RepairingAdapter):

@@ -39,6 +39,8 @@ class Chat(RepairingChatCodec):
 
     def rewrite(self, fields: dict[str, Any], dropped: list[str]) -> None:
         messages = [_message(message) for message in fields["messages"]]
+        if any(message.get("name") and message["role"] != "tool" for message in fields["messages"]):
+            dropped.append("messages.name")
         if messages[-1].get("role") == "assistant":
             messages[-1]["prefix"] = True  # it is to be gone on with; refused otherwise
         fields["messages"] = messages
@@ -57,6 +59,8 @@ class Embeddings(EmbeddingsCodec):
             fields.setdefault("output_dimension", fields.pop("dimensions"))
         for name in [name for name in fields if name not in EMBEDDING_FIELDS]:
             del fields[name]
+            if name != "encoding_format":  # both forms are given, see `decode`
+                dropped.append(name)
 
     def decode(self, call: Call, body: bytes) -> Reply:
         """Base64, which OpenAI's SDKs ask for unasked, is made here: Mistral has floats only."""

@@ -18,6 +18,7 @@ from providers.adapter import Adapter, Codec
 from providers.completions import CompletionsByChat
 from providers.errors import ProviderError
 from providers.failures import MAX_ERROR_BODY_BYTES, Failures
+from providers.families import PLAIN
 from providers.passthrough import PassThrough
 from providers.quirks import Quirks
 from providers.responses import ResponsesCodec
@@ -34,7 +35,7 @@ from providers.types import (
     Usage,
     join,
 )
-from providers.vendors import PLAIN, Vendor
+from providers.vendors import Vendor
 
 MAX_REMEMBERED: Final = (
     1024  # endpoints and models, each; forgotten all at once, as more than that is no plan

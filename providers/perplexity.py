@@ -1,6 +1,6 @@
 """Perplexity: OpenAI's dialect, with turns that strictly alternate and end with the user's.
 
-https://docs.perplexity.ai/api-reference: after the system messages come user and assistant in turn.
+https://docs.perplexity.ai/api-reference: after what the system says come user and assistant in turn.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Final
 
 from providers.openai import OpenAICodec
+from providers.quirks import joined
 from providers.repairs import RepairingAdapter, RepairingChatCodec
 from providers.types import CHAT
 
@@ -19,15 +20,13 @@ GO_ON: Final = {"role": "user", "content": "Continue."}
 class Chat(RepairingChatCodec):
     def fits(self, payload: dict[str, Any]) -> bool:
         roles = [message.get("role") for message in payload["messages"]]
-        return roles[-1] == "user" and all(
-            before != after or after == "system" for before, after in pairwise(roles)
-        )
+        return roles[-1] == "user" and all(before != after for before, after in pairwise(roles))
 
     def rewrite(self, fields: dict[str, Any], dropped: list[str]) -> None:
         merged: list[dict[str, Any]] = []
         for message in fields["messages"]:
-            if merged and merged[-1].get("role") == message.get("role") != "system":
-                merged[-1] = {**merged[-1], "content": _joined(merged[-1], message)}
+            if merged and merged[-1].get("role") == message.get("role"):
+                merged[-1] = {**merged[-1], "content": joined([merged[-1], message])}
             else:
                 merged.append(message)
         if merged[-1].get("role") == "assistant":
@@ -37,13 +36,3 @@ class Chat(RepairingChatCodec):
 
 class Adapter(RepairingAdapter):
     operations: ClassVar[Mapping[str, type[OpenAICodec]]] = {**RepairingAdapter.operations, CHAT: Chat}
-
-
-def _joined(one: dict[str, Any], other: dict[str, Any]) -> str | list[Any]:
-    contents = [message.get("content") or "" for message in (one, other)]
-    if all(isinstance(content, str) for content in contents):
-        return "\n\n".join(content for content in contents if content)
-    parts: list[Any] = []
-    for content in contents:
-        parts += [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return parts

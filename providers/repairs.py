@@ -32,6 +32,7 @@ FAILED_FINISHES: Final = {  # a finish that is none -> the failure that it is
     "error": errors.FAILED,
     "insufficient_system_resource": errors.OVERLOADED,  # DeepSeek
 }
+LATEST: Final = 1e12  # seconds; what is later is nonsense
 
 
 class Choice:
@@ -88,16 +89,18 @@ class Choice:
 
 
 class Repairs:
-    """The repairs of one answer. names: the vendor's row; request_id: for ids that the host left out."""
+    """The repairs of one answer. names: the vendor's row; call: for ids and times that the host left out."""
 
-    def __init__(self, names: frozenset[str], request_id: str) -> None:
+    def __init__(self, names: frozenset[str], call: Call) -> None:
         self._names = names
-        self._request_id = request_id
+        self._created = call.created
+        self._request_id = call.request_id
+        self._answer_id = f"chatcmpl-{call.request_id}"
         self.choices: dict[int, Choice] = {}
 
     def whole(self, payload: dict[str, Any]) -> bool:
         """Put a whole answer right in place; was there anything to do? Raises ProviderError."""
-        is_changed = False
+        is_changed = self._repair_envelope(payload)
         for choice in dicts(payload.get("choices")):
             message = choice.get("message")
             calls: list[dict[str, Any]] = []
@@ -108,14 +111,14 @@ class Repairs:
                     repaired = [self._repair_whole_call(call, place) for place, call in enumerate(calls)]
                     is_changed = any(repaired) or is_changed
             is_changed = self._repair_finish(choice, has_calls=bool(calls)) or is_changed
+            if FINISH in self._names and choice.get("finish_reason") is None:
+                choice["finish_reason"] = "tool_calls" if calls else "stop"
+                is_changed = True
         return is_changed
 
     def piece(self, payload: dict[str, Any]) -> bool:
         """Put a chunk right in place; was there anything to do? Raises ProviderError."""
-        is_changed = False
-        if type(payload.get("created")) is float:
-            payload["created"] = int(payload["created"])
-            is_changed = True
+        is_changed = self._repair_envelope(payload)
         for choice in dicts(payload.get("choices")):
             index = choice["index"] if type(choice.get("index")) is int else 0
             seen = self.choices.setdefault(index, Choice(f"call_{self._request_id}"))
@@ -146,6 +149,18 @@ class Repairs:
             for index, choice in self.choices.items()
             if not choice.has_finished
         ]
+
+    def _repair_envelope(self, payload: dict[str, Any]) -> bool:
+        """The SDKs' types have an id and a whole number of seconds in every answer and chunk."""
+        created, answer_id = payload.get("created"), payload.get("id")
+        if type(created) is int and answer_id:
+            self._created, self._answer_id = created, answer_id
+            return False
+        if type(created) is float and 0 <= created < LATEST:
+            self._created = int(created)
+        self._answer_id = answer_id or self._answer_id
+        payload["created"], payload["id"] = self._created, self._answer_id
+        return True
 
     def _repair_delta(self, delta: dict[str, Any], seen: Choice) -> bool:
         is_changed = self._repair_reasoning(delta)
@@ -211,7 +226,7 @@ class RepairingDecoder(PassThrough):
     def __init__(self, adapter: RepairingAdapter, choices: int, call: Call) -> None:
         super().__init__(adapter, choices, call.wants_usage)
         self._host = adapter
-        self._repairs = Repairs(adapter.vendor.repairs, call.request_id)
+        self._repairs = Repairs(adapter.vendor.repairs, call)
 
     def plain_length(self, block: bytes) -> int:
         super().plain_length(block)  # it takes note of the end
@@ -241,7 +256,7 @@ class RepairingChatCodec(ChatCodec):
         payload = self.parse(body)
         used = self.adapter.usage_of(payload)
         is_changed = self._host.repair_messages(payload)
-        is_changed = Repairs(self.adapter.vendor.repairs, call.request_id).whole(payload) or is_changed
+        is_changed = Repairs(self.adapter.vendor.repairs, call).whole(payload) or is_changed
         return Reply(dump(payload) if is_changed else body, used)
 
     def decoder(self, call: Call) -> RepairingDecoder:

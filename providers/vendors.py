@@ -13,12 +13,25 @@ from types import MappingProxyType
 from typing import Final
 
 from providers import errors
+from providers.families import (
+    AS_SYSTEM,
+    CLASSIC,
+    DEEPSEEK,
+    GROQ,
+    GROQ_FAMILIES,
+    MISTRAL,
+    MISTRAL_FAMILIES,
+    OLD_CAP,
+    OPENAI_COMPLETING,
+    OPENAI_FAMILIES,
+    PENALTIES,
+    PLAIN,
+    XAI_FAMILIES,
+)
 from providers.quirks import Quirks
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS
 
 EVERYTHING: Final = frozenset((CHAT, COMPLETIONS, EMBEDDINGS))
-PLAIN: Final = Quirks()
-AS_SYSTEM: Final = Quirks(system_role=True)
 
 # Repairs of answers (providers/repairs.py)
 REASONING: Final = "reasoning"  # `reasoning` and `reasoning_details` also as `reasoning_content`
@@ -67,87 +80,6 @@ class Vendor:
         return self.quirks
 
 
-SAMPLING: Final = frozenset(
-    (
-        "temperature",
-        "top_p",
-        "presence_penalty",
-        "frequency_penalty",
-        "logprobs",
-        "top_logprobs",
-        "logit_bias",
-    )
-)
-PENALTIES: Final = frozenset(("presence_penalty", "frequency_penalty"))
-NEW_CAP: Final = MappingProxyType({"max_tokens": "max_completion_tokens"})
-
-# https://platform.openai.com/docs/guides/reasoning: models that reason take no max_tokens and, while
-# they reason, no sampling parameters; o3 and o4-mini no `stop` either. gpt-5.1 to 5.4 reason only if asked.
-OPENAI_FAMILIES: Final = (
-    (
-        re.compile(r"(?:ft:)?o[34]"),
-        Quirks(drops=SAMPLING | {"stop"}, renames=NEW_CAP),
-    ),
-    (re.compile(r"(?:ft:)?o\d"), Quirks(drops=SAMPLING, renames=NEW_CAP)),
-    (re.compile(r"gpt-\d[\d.]*-chat|chat-latest"), Quirks(renames=NEW_CAP)),
-    (
-        re.compile(r"(?:ft:)?gpt-5\.[24](?!\d)"),
-        Quirks(
-            drops=SAMPLING,
-            renames=NEW_CAP,
-            spared_without_effort=True,
-            default_effort="none",
-            functions_apart=True,
-        ),
-    ),
-    (
-        re.compile(r"(?:ft:)?gpt-5\.[13](?!\d)"),
-        Quirks(drops=SAMPLING, renames=NEW_CAP, spared_without_effort=True, default_effort="none"),
-    ),
-    (
-        re.compile(r"(?:ft:)?gpt-(?:5\.(?:[6-9]|\d\d)|[6-9]|1\d)(?!\d)"),
-        Quirks(drops=SAMPLING, renames=NEW_CAP, spared_without_effort=True, functions_apart=True),
-    ),
-    (
-        re.compile(r"(?:ft:)?gpt-(?:[5-9]|1\d)(?!\d)"),
-        Quirks(drops=SAMPLING, renames=NEW_CAP, spared_without_effort=True),
-    ),
-)
-
-# https://platform.openai.com/docs/api-reference/completions
-OPENAI_COMPLETING: Final = re.compile(r"(?:ft:)?(?:gpt-3\.5-turbo-instruct|davinci|babbage|curie|ada)")
-
-# https://docs.x.ai/docs/guides/reasoning: reasoning models refuse penalties and stop.
-XAI_FAMILIES: Final = (
-    (re.compile(r".*non-reasoning"), Quirks(system_role=True, lax_tools=True)),
-    (
-        re.compile(r"grok-(?:[4-9]|[1-9]\d|3-mini|code)"),
-        Quirks(drops=PENALTIES | {"stop"}, system_role=True, lax_tools=True),
-    ),
-)
-
-# https://docs.mistral.ai/api: unknown fields are refused (422 extra_forbidden), so this is all there is.
-MISTRAL: Final = Quirks(
-    only=frozenset(
-        (
-            "model", "messages", "temperature", "top_p", "max_tokens", "min_tokens", "stream", "stop",
-            "random_seed", "metadata", "response_format", "tools", "tool_choice", "presence_penalty",
-            "frequency_penalty", "repetition_penalty", "top_k", "logprobs", "top_logprobs", "n", "prediction",
-            "parallel_tool_calls", "reasoning_effort", "prompt_mode", "guardrails", "prompt_cache_key",
-            "service_tier", "safe_prompt",
-        )
-    ),
-    renames=MappingProxyType({"max_completion_tokens": "max_tokens", "seed": "random_seed"}),
-    ranges=MappingProxyType({"temperature": (0, 1.5)}),
-    values=MappingProxyType(
-        {
-            "reasoning_effort": MappingProxyType(
-                {"minimal": "none", "low": "high", "medium": "high", "xhigh": "high", "max": "high"}
-            )
-        }
-    ),
-)  # fmt: skip
-
 _ROWS: Final = (
     Vendor(
         "openai",
@@ -184,6 +116,7 @@ _ROWS: Final = (
         operations=frozenset((CHAT, EMBEDDINGS)),
         include_usage=False,
         quirks=MISTRAL,
+        families=MISTRAL_FAMILIES,
         repairs=frozenset((FINISH, TOOL_CALLS)),
         price_provider="mistral",
     ),
@@ -192,7 +125,7 @@ _ROWS: Final = (
         "https://api.deepseek.com",
         ("DEEPSEEK_API_KEY",),
         operations=frozenset((CHAT,)),
-        quirks=Quirks(refuses=frozenset(("n",)), system_role=True),
+        quirks=DEEPSEEK,
         repairs=frozenset((FINISH,)),
         price_provider="deepseek",
     ),
@@ -201,16 +134,9 @@ _ROWS: Final = (
         "https://api.groq.com/openai/v1",
         ("GROQ_API_KEY",),
         operations=frozenset((CHAT, EMBEDDINGS)),
-        quirks=Quirks(
-            drops=PENALTIES | {"logprobs", "top_logprobs", "logit_bias"},
-            refuses=frozenset(("n",)),
-            choices=MappingProxyType(
-                {"service_tier": frozenset(("auto", "on_demand", "flex", "performance"))}
-            ),
-            system_role=True,
-            nameless=True,
-        ),
-        repairs=frozenset((REASONING,)),
+        quirks=GROQ,
+        families=GROQ_FAMILIES,
+        repairs=frozenset((REASONING, FINISH)),
         statuses=MappingProxyType({498: errors.OVERLOADED}),  # no flex capacity
         price_provider="groq",
     ),
@@ -218,7 +144,7 @@ _ROWS: Final = (
         "together",  # https://docs.together.ai/reference/chat-completions-1
         "https://api.together.ai/v1",
         ("TOGETHER_API_KEY",),
-        quirks=AS_SYSTEM,
+        quirks=CLASSIC,
         repairs=frozenset((REASONING, FINISH)),
         price_provider="together",
     ),
@@ -243,7 +169,7 @@ _ROWS: Final = (
         ("XAI_API_KEY",),
         quirks=Quirks(system_role=True, lax_tools=True),
         families=XAI_FAMILIES,
-        repairs=frozenset((FINISH,)),
+        repairs=frozenset((FINISH, TOOL_CALLS)),
         reasoning_is_beside=True,
         price_provider="x-ai",
     ),
@@ -253,8 +179,13 @@ _ROWS: Final = (
         ("CEREBRAS_API_KEY",),
         operations=frozenset((CHAT, COMPLETIONS)),
         include_usage=False,  # it comes with the last chunk anyway
-        quirks=Quirks(drops=PENALTIES | {"logit_bias"}, refuses=frozenset(("n",)), system_role=True),
-        repairs=frozenset((REASONING,)),
+        quirks=Quirks(
+            drops=PENALTIES | {"logit_bias"},
+            refuses=frozenset(("n",)),
+            system_role=True,
+            system_first=True,
+        ),
+        repairs=frozenset((REASONING, FINISH)),
         price_provider="cerebras",
     ),
     Vendor(
@@ -264,9 +195,11 @@ _ROWS: Final = (
         operations=frozenset((CHAT,)),
         include_usage=False,  # it comes with every chunk anyway
         quirks=Quirks(
-            drops=frozenset(("logit_bias", "seed", "tool_choice", "parallel_tool_calls", "functions")),
-            refuses=frozenset(("n", "tools")),
+            drops=frozenset(("logit_bias", "seed", "tool_choice", "parallel_tool_calls")),
+            refuses=frozenset(("n", "tools", "functions")),
+            renames=OLD_CAP,
             system_role=True,
+            system_first=True,
             nameless=True,
         ),
         repairs=frozenset((ROLE,)),
@@ -276,19 +209,19 @@ _ROWS: Final = (
         "nvidia",  # https://docs.api.nvidia.com/nim/reference/llm-apis
         "https://integrate.api.nvidia.com/v1",
         ("NVIDIA_API_KEY", "NVIDIA_NIM_API_KEY"),
-        quirks=AS_SYSTEM,
+        quirks=CLASSIC,
     ),
     Vendor(
         "deepinfra",
         "https://api.deepinfra.com/v1/openai",
         ("DEEPINFRA_API_KEY",),
-        quirks=AS_SYSTEM,
+        quirks=CLASSIC,
     ),
     Vendor(
         "novita",
         "https://api.novita.ai/openai/v1",
         ("NOVITA_API_KEY",),
-        quirks=AS_SYSTEM,
+        quirks=CLASSIC,
         price_provider="novita",
     ),
     Vendor(
@@ -303,7 +236,13 @@ _ROWS: Final = (
         "ollama",  # https://docs.ollama.com/openai; reported: every tool call has index 0
         "http://localhost:11434/v1",
         needs_secret=False,
-        quirks=AS_SYSTEM,
+        quirks=Quirks(  # what it would ignore
+            drops=frozenset(("logit_bias",)),
+            refuses=frozenset(("n",)),
+            renames=OLD_CAP,
+            choices=MappingProxyType({"tool_choice": frozenset(("auto", "none"))}),
+            system_role=True,
+        ),
         repairs=REPAIRS,
     ),
     Vendor(
@@ -311,9 +250,9 @@ _ROWS: Final = (
         "http://localhost:8000/v1",
         needs_secret=False,
         quirks=AS_SYSTEM,
-        repairs=frozenset((REASONING,)),
+        repairs=frozenset((REASONING, FINISH)),
     ),
-    Vendor("lmstudio", "http://localhost:1234/v1", needs_secret=False, quirks=AS_SYSTEM),
+    Vendor("lmstudio", "http://localhost:1234/v1", needs_secret=False, quirks=CLASSIC),
     Vendor("openai_compatible", needs_secret=False),
     Vendor("demo", "", needs_secret=False),
 )

@@ -14,7 +14,7 @@ from providers.vendors import ROWS
 SECRET = "sk-vendor-0123456789abcdef"
 REQUEST_ID = "019a2b3c4d5e7f00a1b2c3d400000001"
 HELLO = [{"role": "user", "content": "Hello"}]
-FINISH = b'data: {"id":"c1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+FINISH = b'data: {"id":"c1","created":1,"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
 

@@ -4,14 +4,47 @@ from __future__ import annotations
 
 import json
 
-from tests.providers.calling import HELLO, encode, make_call, sent
+import pytest
+
+from providers.errors import ProviderError
+from tests.providers.calling import HELLO, codec_of, encode, make_adapter, make_call, sent
 
 
 def test_deepseek_thinks_unless_told_not_to() -> None:
     fields = sent("deepseek", make_call(reasoning_effort="none"))
     assert fields["thinking"] == {"type": "disabled"} and "reasoning_effort" not in fields
-    call = make_call(reasoning_effort="max")
+    call = make_call(temperature=0.5)
     assert encode("deepseek", call).body is call.body
+
+
+@pytest.mark.parametrize(
+    ("effort", "theirs"),
+    [
+        ("minimal", "low"),
+        ("low", "low"),
+        ("medium", "high"),
+        ("high", "high"),
+        ("xhigh", "high"),
+        ("max", "max"),
+        ("default", None),
+    ],
+)
+def test_deepseek_has_three_efforts(effort: str, theirs: str | None) -> None:
+    request = encode("deepseek", make_call(reasoning_effort=effort))
+    assert json.loads(request.body).get("reasoning_effort") == theirs and request.dropped == ()
+
+
+ANSWER = b'{"id":"c1","created":1,"choices":[{"message":{"content":"\\n: x"},"finish_reason":"stop"}]}'
+
+
+@pytest.mark.parametrize(
+    "waiting", [b"", b"\n\n\n", b": keep-alive\n\n: keep-alive\n\n", b":\r\n\r\n\t\n", b" \n: {}\n"]
+)
+def test_deepseeks_lines_before_an_answer_are_no_part_of_it(waiting: bytes) -> None:
+    codec = codec_of(make_adapter("deepseek"))
+    assert codec.decode(make_call(), waiting + ANSWER).body == ANSWER
+    with pytest.raises(ProviderError):
+        codec.decode(make_call(), waiting)
 
 
 def test_deepseeks_calls_come_back_with_their_reasoning() -> None:

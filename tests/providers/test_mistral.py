@@ -74,7 +74,9 @@ def test_mistrals_messages_are_strict_too() -> None:
         {"role": "tool", "tool_call_id": "call_long_id_1", "name": "f", "content": "r"},
         {"role": "assistant", "content": "half"},
     ]
-    read = sent("mistral", make_call(messages=messages))["messages"]
+    request = encode("mistral", make_call(messages=messages))
+    assert request.dropped == ("messages.name",)
+    read = json.loads(request.body)["messages"]
     short = read[2]["tool_calls"][0]["id"]
     assert len(short) == 9 and short.isalnum() and read[3]["tool_call_id"] == short
     assert read == [
@@ -131,6 +133,7 @@ def test_mistrals_embeddings() -> None:
     call = make_call(EMBEDDINGS, input=["x"], encoding_format="base64", dimensions=2, user="u")
     request = encode("mistral", call)
     assert json.loads(request.body) == {"model": "some-model", "input": ["x"], "output_dimension": 2}
+    assert request.dropped == ("user",)
     answer = {
         "data": [{"index": 0, "embedding": [1.0, -0.5]}],
         "usage": {"prompt_tokens": 1, "total_tokens": 1},

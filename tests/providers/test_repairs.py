@@ -205,18 +205,32 @@ def test_a_finish_that_is_a_failure_is_one(reason: str, kind: str) -> None:
 
 
 def test_usage_is_read_and_left_out_as_in_pass_through() -> None:
-    usage = event(id="c1", choices=[], usage={"prompt_tokens": 1, "completion_tokens": 2})
+    usage = event(id="c1", created=1, choices=[], usage={"prompt_tokens": 1, "completion_tokens": 2})
     recording = ROLE + piece("stop") + usage + DONE
     heard = hear(KIND, stream_call(), recording)
     assert heard.usage == Usage(1, 2) and usage not in heard.body
     assert hear(KIND, asking_call(), recording).body == recording
 
 
+BEGUN = {"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": "stop"}]}
+
+
 def test_created_is_a_whole_number() -> None:
-    odd = event(
-        id="c1", created=1.5, choices=[{"index": 0, "delta": {"role": "assistant"}, "finish_reason": "stop"}]
-    )
-    assert stream(odd, DONE).payloads[0]["created"] == 1
+    assert stream(event(id="c1", created=1.5, **BEGUN), DONE).payloads[0]["created"] == 1
+
+
+@pytest.mark.parametrize("created", [None, "now", -1.5, 1e300])
+def test_a_host_without_ids_or_times_gets_the_gateways(created: Any) -> None:
+    ours = {"id": f"chatcmpl-{REQUEST_ID}", "created": make_call().created}
+    begun, ended = stream(event(created=created, **BEGUN), event(id="", **BEGUN), DONE).payloads
+    assert {**begun, **ours} == begun and {**ended, **ours} == ended
+    whole = decode({"created": created, "choices": [{"index": 0, "message": {}, "finish_reason": "stop"}]})
+    assert {**whole, **ours} == whole
+
+
+def test_an_answer_has_one_id_and_one_time() -> None:
+    heard = stream(event(id="c1", created=7, **BEGUN), event(**BEGUN), DONE)
+    assert [(each["id"], each["created"]) for each in heard.payloads] == [("c1", 7), ("c1", 7)]
 
 
 @pytest.mark.parametrize(
@@ -279,7 +293,16 @@ def test_a_whole_answer_is_put_right() -> None:
 
 def test_a_whole_answer_that_needs_nothing_keeps_its_bytes() -> None:
     body = (
-        b'{ "choices" : [{"message":{"content":"x"},"finish_reason":"stop"}], "usage":{"prompt_tokens":1} }'
+        b'{ "id":"c1", "created":1, "choices" : [{"message":{"content":"x"},"finish_reason":"stop"}],'
+        b' "usage":{"prompt_tokens":1} }'
     )
     reply = codec_of(make_adapter(KIND)).decode(make_call(), body)
     assert reply.body is body and reply.usage == Usage(1)
+
+
+@pytest.mark.parametrize("reason", ["", None])
+@pytest.mark.parametrize("calls", [[], [{"id": "a", "type": "function", "function": NAMES}]])
+def test_a_whole_answer_that_does_not_say_why_it_ended(reason: Any, calls: list[Any]) -> None:
+    message = {"role": "assistant", "content": "x", **({"tool_calls": calls} if calls else {})}
+    choice = decode({"choices": [{"index": 0, "message": message, "finish_reason": reason}]})["choices"][0]
+    assert choice["finish_reason"] == ("tool_calls" if calls else "stop")

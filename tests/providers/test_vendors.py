@@ -83,7 +83,8 @@ def test_usage_of_a_stream_is_asked_for_where_the_vendor_takes_it(kind: str) -> 
 @pytest.mark.parametrize("kind", sorted(SPEAKING_OPENAI))
 def test_an_ordinary_stream_is_relayed_byte_for_byte(kind: str) -> None:
     delta = b'{"role":"assistant","content":"a"}'
-    role = b'data: {"id":"c1","choices":[{"index":0,"delta":%b,"finish_reason":null}]}\n\n' % delta
+    choice = b'{"index":0,"delta":%b,"finish_reason":null}' % delta
+    role = b'data: {"id":"c1","created":1,"choices":[%b]}\n\n' % choice
     assert hear(kind, stream_call(), role + FINISH + DONE).body == role + FINISH + DONE
 
 
@@ -99,6 +100,15 @@ def test_the_developers_words_are_the_systems(kind: str) -> None:
 def test_elsewhere_the_developer_stays(kind: str) -> None:
     call = make_call(messages=[{"role": "developer", "content": "d"}])
     assert encode(kind, call).body is call.body
+
+
+@pytest.mark.parametrize("kind", sorted(SPEAKING_OPENAI))
+def test_a_null_is_never_made_and_left_out_of_what_is_written_anew(kind: str) -> None:
+    """OpenAI's dialect allows a client's own null: what goes up as it came keeps it."""
+    call = make_call(seed=None, stop=None, user=None)
+    read = sent(kind, call)
+    assert read in (call.payload, {"model": "some-model", "messages": HELLO})
+    assert None not in sent(kind, make_call(verbatim=False, seed=None, stop=None)).values()
 
 
 def test_whatever_a_generic_host_is_sent_goes_up_unchanged() -> None:
@@ -179,6 +189,17 @@ def test_the_new_cap_wins_over_the_old() -> None:
     assert fields["max_completion_tokens"] == 7 and "max_tokens" not in fields
 
 
+@pytest.mark.parametrize(
+    "kind",
+    "mistral deepseek together perplexity nvidia deepinfra novita ollama lmstudio".split(),
+)
+def test_a_cap_is_sent_by_the_name_that_the_host_knows(kind: str) -> None:
+    """One that it would ignore is none, and may cost a budget more than there is."""
+    assert sent(kind, make_call(max_completion_tokens=7))["max_tokens"] == 7
+    fields = sent(kind, make_call(max_tokens=5, max_completion_tokens=7))
+    assert fields["max_tokens"] == 7 and "max_completion_tokens" not in fields
+
+
 def test_legacy_completions_know_no_such_rules() -> None:
     call = make_call(COMPLETIONS, prompt="x", max_tokens=5, temperature=0.5)
     assert encode("openai", call).body is call.body
@@ -205,7 +226,7 @@ def test_groq_drops_and_says_so() -> None:
         "messages": [{"role": "user", "content": "x"}],
         "seed": 1,
     }
-    assert sorted(request.dropped) == ["logit_bias", "logprobs", "service_tier"]
+    assert sorted(request.dropped) == ["logit_bias", "logprobs", "messages.name", "service_tier"]
     assert sent("groq", make_call(service_tier="flex"))["service_tier"] == "flex"
 
 
@@ -244,7 +265,11 @@ def test_together_counts_its_logprobs() -> None:
 @pytest.mark.parametrize("kind", ["fireworks", "xai"])
 def test_strict_tools_are_not_known_everywhere(kind: str) -> None:
     call = make_call(tools=[{"type": "function", "function": {"name": "f", "strict": True}}, "odd"])
-    assert sent(kind, call)["tools"] == [{"type": "function", "function": {"name": "f"}}, "odd"]
+    request = encode(kind, call)
+    assert json.loads(request.body)["tools"] == [{"type": "function", "function": {"name": "f"}}, "odd"]
+    assert request.dropped == ("tools.function.strict",)
+    lax = make_call(tools=[{"type": "function", "function": {"name": "f", "strict": None}}])
+    assert encode(kind, lax).dropped == ()
 
 
 def test_openrouters_word_for_the_most_effort() -> None:
@@ -269,7 +294,7 @@ def test_xais_reasoning_is_beside_the_completion() -> None:
         "total_tokens": 9,
         "completion_tokens_details": {"reasoning_tokens": 6},
     }
-    body = json.dumps({"choices": [], "usage": usage}).encode()
+    body = json.dumps({"id": "c1", "created": 1, "choices": [], "usage": usage}).encode()
     reply = codec_of(make_adapter("xai")).decode(make_call(), body)
     assert reply.usage == Usage(2, 7, reasoning_tokens=6) and reply.body is body
 

@@ -1,8 +1,9 @@
 """Numbered cases of translation: what a client sends, a vendor reads and answers, and a client gets.
 
-A file is a JSON list of cases; keys that a case lacks are not checked. WIRE_CASES names further files or
-folders of them. Placeholders in what is expected: $ID $CMPL $MSG (ids with their prefix), $TS (Unix seconds),
-$CALL (any id), $EST (a whole number, at least 1); one value of each in a stream. Arguments compare as JSON.
+A file is a JSON list of cases; keys that a case lacks are not checked. A vendor's answer that is text stands
+for its bytes. WIRE_CASES names further files or folders of them. Placeholders in what is expected: $ID $CMPL
+$MSG (ids with their prefix), $TS (Unix seconds), $CALL (any id), $EST (a whole number, at least 1); one value
+of each in a stream. Arguments compare as JSON.
 """
 
 from __future__ import annotations
@@ -103,7 +104,9 @@ def sent(case: Case) -> tuple[str, Any]:
 def answered(case: Case) -> Any:
     """What the client gets for the vendor's whole answer."""
     call = call_of(case)
-    return json.loads(codec_of(case).decode(call, json.dumps(case["upstream_response"]).encode()).body)
+    body = case["upstream_response"]
+    text = body if isinstance(body, str) else json.dumps(body)
+    return json.loads(codec_of(case).decode(call, text.encode()).body)
 
 
 def refused(case: Case) -> errors.Answer:
