@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -24,13 +24,13 @@ from redis.asyncio import Redis
 
 from handlers import commands
 from handlers.accounting import Accounts, Bookkeeping
-from handlers.anthropic_inference import Messages
 from handlers.catalog_keeping import CatalogKeeper, CatalogSync
 from handlers.client_address import ClientAddresses
+from handlers.console import announce
 from handlers.gate import Addresses, Gate
 from handlers.health_keeping import HealthKeeper
-from handlers.inference import Authenticator, Inference
-from handlers.limit_keeping import CorrectionWatch, Ledger, RedisBacking, forget_idle
+from handlers.inference import Authenticator
+from handlers.limiting import Limiting
 from handlers.model_pages import ListHealth, ModelPages, Source, TrafficHealth
 from handlers.price_keeping import PriceKeeper
 from handlers.relay import Relay
@@ -39,13 +39,7 @@ from handlers.routes import Rooms, Routes
 from handlers.routing import build_router, conduct
 from handlers.server import Bounds, Server, inherited_sockets
 from handlers.terms import TermsBook
-from limits import rebuild
-from limits.clock import steady_clock
-from limits.embedded import EmbeddedLimiter
 from limits.errors import LimiterUnavailable
-from limits.guarded import GuardedLimiter
-from limits.link import link_from_url
-from limits.shared import SharedLimiter
 from limits.types import Limiter
 from providers import price_edition, vendors
 from providers.estimate import Estimator
@@ -84,7 +78,6 @@ class Gateway:
         self._stop = asyncio.Event()
         self.places: list[str] = []
         self.warnings = settings.warnings()
-        self._is_redis_up: Callable[[], bool] = lambda: True
 
     async def start(self) -> None:
         """Open everything and listen. Raises what `commands.REFUSALS` names, and OSError."""
@@ -103,11 +96,14 @@ class Gateway:
         self._keyring = Keyring(self.keys, redis=redis)
         closing.push_async_callback(self._keyring.close)
         await self._keyring.start()
+        self._books = books(settings)
         self._mover = await self._keep_books()
         closing.push_async_callback(asyncio.to_thread, self._mover.stop)
         self._transport = Transport()
         closing.push_async_callback(self._transport.close)
-        limiter = await self._keep_limits(database)
+        self._limiting = Limiting(settings, PastReader(database), closing)
+        limiter = await self._limiting.build(self._books, self._mover, self._incarnation)
+        self.warnings += self._limiting.warnings
         accounts = await self._keep_accounts(database, limiter)
         self._server = self._build_server(accounts, limiter)
         await self._listen()
@@ -131,54 +127,12 @@ class Gateway:
     async def _keep_books(self) -> Mover:
         """The journal; what died calls had reserved in Redis is made good by filling it anew."""
         tell: Tell | None = None
+        self._incarnation: Incarnation | None = None
         if self._settings.limits.redis_url:
             self._incarnation = Incarnation(self._settings.server.data_dir)
             self._closing.callback(self._incarnation.close)
-            tell = self._outdate
-        return await asyncio.to_thread(Mover.start, books(self._settings), tell)
-
-    def _outdate(self, slot: int, start: int, costs: Mapping[str, int]) -> None:
-        self._incarnation.outdate()
-
-    async def _keep_limits(self, database: Database) -> Limiter:
-        """What keys may still do: counted in the process, or in Redis where that is configured."""
-        past = PastReader(database)
-        ledger = Ledger(books(self._settings), past, time.time)
-        limiter: Limiter
-        if self._settings.limits.redis_url:
-            limiter = await self._share_limits(ledger)
-        else:
-            limiter = EmbeddedLimiter(clock=steady_clock(), load=ledger.past)
-            forgetting = asyncio.create_task(forget_idle(limiter.forget_idle, self._mover))
-            self._closing.callback(forgetting.cancel)
-        watch = CorrectionWatch(past, limiter)
-        self._closing.push_async_callback(watch.close)
-        await watch.start()
-        return limiter
-
-    async def _share_limits(self, ledger: Ledger) -> Limiter:
-        settings = self._settings
-        try:
-            link = link_from_url(settings.limits.redis_url)
-        except ValueError:  # whose words may repeat a password
-            raise LimiterUnavailable("limits.redis_url cannot be read: see the forms in README.md") from None
-        backing = RedisBacking(link=link, ledger=ledger, incarnation=self._incarnation, mover=self._mover)
-        self._closing.push_async_callback(backing.close)
-        await link.connect()
-        await rebuild.check(link)
-        self.warnings += await rebuild.warnings(link)
-        await backing.restore(lost=0, raised=lambda: None)
-        limiter = GuardedLimiter(
-            shared=SharedLimiter(link=link, number=backing.number, place=backing.place),
-            local=EmbeddedLimiter(clock=steady_clock()),
-            backing=backing,
-            processes=settings.server.processes,
-            clock=asyncio.get_running_loop().time,
-        )
-        self._closing.push_async_callback(limiter.close)
-        backing.is_up = self._is_redis_up = lambda: limiter.is_up
-        self._mover.tell = backing.tell
-        return limiter
+            tell = partial(outdate, self._incarnation)
+        return await asyncio.to_thread(Mover.start, self._books, tell)
 
     async def _keep_accounts(self, database: Database, limiter: Limiter) -> Accounts:
         """What calls cost: prices, and the journal that they are written to."""
@@ -235,23 +189,14 @@ class Gateway:
             is_for_all=settings.limits.ip_scope == "all",
             clock=time.time,
         )
-        authenticator = Authenticator(self._keyring)
-        relay = self._build_relay(accounts)
         rooms = Rooms(
-            inference=Inference(
-                authenticator=authenticator, gate=gate, relay=relay, is_strict=settings.compat.strict_params
-            ),
-            messages=Messages(
-                authenticator=authenticator,
-                gate=gate,
-                relay=relay,
-                router=self.router,
-                estimator=accounts.estimator,
-            ),
+            authenticator=Authenticator(self._keyring),
             gate=gate,
-            authenticator=authenticator,
+            relay=self._build_relay(accounts),
+            router=self.router,
+            estimator=accounts.estimator,
             pages=self._pages,
-            is_catalog_public=settings.server.public_catalog,
+            settings=settings,
             state=self.state,
             uptime_seconds=lambda: time.monotonic() - self._started_at,
         )
@@ -291,7 +236,7 @@ class Gateway:
         journal no calls do."""
         if self._server.is_draining:
             return "draining"
-        is_well = self._keyring.is_database_up and not self._mover.is_behind and self._is_redis_up()
+        is_well = self._keyring.is_database_up and not self._mover.is_behind and self._limiting.is_up()
         return "ok" if is_well else "degraded"
 
     async def wait(self) -> None:
@@ -315,6 +260,11 @@ def books(settings: Settings) -> Books:
     )
 
 
+def outdate(incarnation: Incarnation, slot: int, start: int, costs: Mapping[str, int]) -> None:
+    """A process was found dead at the start (`store.recovery.Tell`): what Redis holds may miss its calls."""
+    incarnation.outdate()
+
+
 def redis_client(url: str) -> Redis | None:
     """A client for the cache of keys, with bounded waits; None without Redis, and with several of them."""
     if not url or "+" in url.partition(":")[0]:
@@ -324,43 +274,18 @@ def redis_client(url: str) -> Redis | None:
     )
 
 
-async def announce(gateway: Gateway, settings: Settings, environ: Mapping[str, str]) -> None:
-    """Say on the console where it serves and what to do next."""
-    say = print
-    say(f"Rooya serves {', '.join(gateway.places)}  (data in {settings.server.data_dir})")
-    for line in gateway.warnings:
-        say(f"warning: {line}")
-    model = next(iter(gateway.router.models()), "MODEL")
-    if not settings.providers:
-        say("No provider is configured, so a demo model answers. Set OPENAI_API_KEY or write rooya.toml.")
-    if not await gateway.keys.list():
-        say("There is no API key yet. In another terminal:")
-        say(f"  {python_name()} rooya.py keys create --name first{data_dir_option(settings)}")
-    base = gateway.places[0] if gateway.places[0].startswith("http") else "http://127.0.0.1:8000"
-    say("Then call it:")
-    say(f"  curl {base}/v1/chat/completions -H 'Authorization: Bearer sk-…' \\")
-    say(f'''    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}' ''')
-    sys.stdout.flush()
-
-
-def python_name() -> str:
-    """This interpreter as one would type it here."""
-    python = Path(sys.executable)
-    return str(python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python)
-
-
-def data_dir_option(settings: Settings) -> str:
-    """The option a command needs to find the same data, empty for the usual place."""
-    usual = settings.server.data_dir == Path("data")
-    return "" if usual else f" --data-dir {settings.server.data_dir}"
-
-
-async def run(settings: Settings, environ: Mapping[str, str]) -> None:
+async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     async with AsyncExitStack() as closing:
         gateway = Gateway(settings, closing)
         await gateway.start()
-        await announce(gateway, settings, environ)
+        announce(
+            settings,
+            places=gateway.places,
+            warnings=gateway.warnings,
+            model=next(iter(gateway.router.models()), "MODEL"),
+            has_keys=bool(await gateway.keys.list()),
+        )
         await gateway.wait()
         await gateway.drain()
 
@@ -369,7 +294,7 @@ def serve(options: Namespace, world: commands.World) -> int:
     """The `serve` verb: 0 after a drain, 1 with the reason on stderr where it cannot start."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        uvloop.run(run(world.settings(options), world.environ))
+        uvloop.run(run(world.settings(options)))
     except (*commands.REFUSALS, LimiterUnavailable, OSError) as error:
         print(f"rooya: {error}", file=world.stderr)
         return 1

@@ -21,7 +21,11 @@ from handlers.inference import Authenticator, Inference
 from handlers.key_info import KeyHandler
 from handlers.model_pages import ModelPages
 from handlers.models import ModelHandler, ModelsHandler, StatusHandler
+from handlers.relay import Relay
+from providers.estimate import Estimator
+from providers.router import Router
 from providers.types import CHAT, COMPLETIONS, EMBEDDINGS
+from store.settings import Settings
 
 HOT: Final = {
     "/v1/chat/completions": CHAT,
@@ -34,12 +38,13 @@ HOT: Final = {
 class Rooms:
     """What the routes need from the composition root."""
 
-    inference: Inference
-    messages: Messages
-    gate: Gate
     authenticator: Authenticator
+    gate: Gate
+    relay: Relay
+    router: Router
+    estimator: Estimator
     pages: ModelPages
-    is_catalog_public: bool
+    settings: Settings
     state: Callable[[], str]
     uptime_seconds: Callable[[], float]
 
@@ -48,7 +53,7 @@ def application(rooms: Rooms) -> Application:
     """Everything that is not hot."""
     health = {"state": rooms.state, "uptime_seconds": rooms.uptime_seconds}
     keyed = {"authenticator": rooms.authenticator, "gate": rooms.gate}
-    catalog = {"pages": rooms.pages, "is_public": rooms.is_catalog_public, **keyed}
+    catalog = {"pages": rooms.pages, "is_public": rooms.settings.server.public_catalog, **keyed}
     return Application(
         [
             (r"/health", HealthHandler, health),
@@ -66,10 +71,16 @@ class Routes:
     """An exchange -> its endpoint."""
 
     def __init__(self, rooms: Rooms) -> None:
-        self._serve = rooms.inference.serve
+        caller: dict[str, Any] = {
+            "authenticator": rooms.authenticator,
+            "gate": rooms.gate,
+            "relay": rooms.relay,
+        }
+        self._serve = Inference(**caller, is_strict=rooms.settings.compat.strict_params).serve
+        messages = Messages(**caller, router=rooms.router, estimator=rooms.estimator)
         self._anthropic = {
-            "/v1/messages": rooms.messages.serve,
-            "/v1/messages/count_tokens": rooms.messages.count,
+            "/v1/messages": messages.serve,
+            "/v1/messages/count_tokens": messages.count,
         }
         self._gate = rooms.gate
         self._authenticator = rooms.authenticator

@@ -9,7 +9,8 @@ from providers import pricing
 from providers.health import Health
 from providers.router import Router
 from providers.types import ModelSpec, ProviderSpec, TargetSpec, Timeouts
-from store.settings import ModelEntry, Settings
+from store.groups import ModelEntry
+from store.settings import Settings
 
 DEMO: Final = ProviderSpec(name="demo", kind="demo")
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 import pytest
 
 from store.errors import SettingsError
-from store.settings import ProviderEntry, Settings, TargetEntry, Tier
+from store.groups import ProviderEntry, TargetEntry, Tier
+from store.settings import Settings
 
 KINDS: Final = ("openai", "openai_compatible", "anthropic", "gemini", "azure", "demo", "mistral")
 VENDORS_ENV: Final = {
