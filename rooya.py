@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from redis.asyncio import Redis
 
 from handlers import commands
 from handlers.accounting import Accounts, Bookkeeping
+from handlers.answering import NANODOLLARS
 from handlers.catalog_keeping import CatalogKeeper, CatalogSync
 from handlers.client_address import ClientAddresses
 from handlers.console import announce
@@ -33,6 +35,7 @@ from handlers.inference import Authenticator
 from handlers.limiting import Limiting
 from handlers.model_pages import ListHealth, ModelPages, Source, TrafficHealth
 from handlers.price_keeping import PriceKeeper
+from handlers.probing import Means, Prober
 from handlers.relay import Relay
 from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
@@ -55,6 +58,7 @@ from store.keys import ApiKeys
 from store.mover import Books, Mover
 from store.past import PastReader
 from store.prices import Prices
+from store.probes import Probes
 from store.recovery import Tell
 from store.rests import Rests
 from store.retention import Keep
@@ -151,6 +155,8 @@ class Gateway:
         self._closing.push_async_callback(keeper.close)
         await keeper.start()
         await self._keep_catalog(CatalogLists(database), keeper)
+        if settings.health.paid_probe_usd_per_day:
+            await self._keep_probing(database, terms)
         journal = self._mover.journal
         is_always_synced = settings.ledger.journal_sync == "always"
         sync = GroupSync(journal).wait if is_always_synced else None
@@ -174,11 +180,24 @@ class Gateway:
         )
         self._closing.push_async_callback(keeper.close)
         await keeper.start()
-        health: list[Source] = [
+        self._sources: list[Source] = [
             TrafficHealth(self._health, asyncio.get_running_loop().time),
             ListHealth(lambda: self.router.lists, time.time),
         ]
-        self._pages = ModelPages(router=self.router, health=health, clock=time.monotonic)
+        self._pages = ModelPages(router=self.router, health=self._sources, clock=time.monotonic)
+
+    async def _keep_probing(self, database: Database, terms: TermsBook) -> None:
+        prober = Prober(
+            Means(self.router, terms, self._transport, self._health),
+            Probes(database, round(self._settings.health.paid_probe_usd_per_day * NANODOLLARS)),
+            tuple(self._sources),
+            unix=time.time,
+            clock=asyncio.get_running_loop().time,
+            next_id=RequestIds().next,
+        )
+        self._closing.push_async_callback(prober.close)
+        await prober.start()
+        self._sources.append(prober)
 
     def _build_server(self, accounts: Accounts, limiter: Limiter) -> Server:
         settings = self._settings
@@ -293,6 +312,8 @@ async def run(settings: Settings) -> None:
 def serve(options: Namespace, world: commands.World) -> int:
     """The `serve` verb: 0 after a drain, 1 with the reason on stderr where it cannot start."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a shell's 1,024 would be 500 calls at once
     try:
         uvloop.run(run(world.settings(options)))
     except (*commands.REFUSALS, LimiterUnavailable, OSError) as error:

@@ -294,9 +294,12 @@ class Relay:
 
     @staticmethod
     def _codec(call: Call, target: Target) -> Codec:
+        """What speaks to the target. Raises OperationNotOffered, and ProviderError where it has no room."""
         codec = target.adapter.codec_for(call, target)
         if codec is None:
             raise OperationNotOffered(call.model, call.operation)
+        if target.lane.is_full:
+            raise errors.too_many_wait()
         return codec
 
 

@@ -59,6 +59,17 @@ class ProviderError(Exception):
         return f"ProviderError({self.kind}, status={self.status}, retryable={self.retryable})"
 
 
+def too_many_wait() -> ProviderError:
+    """Our own bound on calls under way is reached: another target may have room, else a second later."""
+    return ProviderError(
+        OVERLOADED,
+        "too many calls wait for this provider",
+        retryable=True,
+        dispatched=False,
+        retry_after_seconds=1,
+    )
+
+
 class ModelNotFound(Exception):
     """No configured provider serves a model of this name."""
 

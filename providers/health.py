@@ -28,6 +28,8 @@ PROBE_SECONDS: Final = 10.0  # a probe that is not back by then is counted as lo
 JITTER: Final = 0.2  # so that the processes of a machine do not probe all at once
 BUCKET_SECONDS: Final = 10.0
 BUCKETS: Final = 12
+MOST_CALLS: Final = 6000  # under way to one model of a provider: half of what its origin may have
+CROWD: Final = 16  # calls of a lane, below which nobody need count those of the others
 MAX_LANES: Final = 8192  # then the oldest is forgotten: clients may choose names
 
 HEALTHY: Final = "healthy"
@@ -78,15 +80,19 @@ class Rest:
 
 
 class Condition:
-    """Of one model at one provider. latency_ms: of the last good answer, None = there was none yet."""
+    """Of one model at one provider. latency_ms: of the last good answer, None = there was none yet.
 
-    __slots__ = ("_bad", "_bucket", "_good", "latency_ms", "model", "provider", "rest")
+    lanes: those of its secrets.
+    """
+
+    __slots__ = ("_bad", "_bucket", "_good", "lanes", "latency_ms", "model", "provider", "rest")
 
     def __init__(self, provider: str, model: str) -> None:
         self.provider = provider
         self.model = model
         self.rest = Rest()
         self.latency_ms: int | None = None
+        self.lanes: list[Lane] = []
         self._bucket = 0
         self._good = [0] * BUCKETS
         self._bad = [0] * BUCKETS
@@ -150,6 +156,13 @@ class Lane:
         self.rest = Rest()
         self.in_flight = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Are there as many calls under way to its model, by whichever secret, as there may be?"""
+        if self.in_flight < CROWD:
+            return False
+        return sum(lane.in_flight for lane in self.condition.lanes) >= MOST_CALLS
+
     def is_ready(self, now: float) -> bool:
         """May it be called like any other?"""
         return self.rest.is_over(now) and self.condition.rest.is_over(now)
@@ -173,13 +186,15 @@ class Health:
         lane = self._lanes.get((provider, model, number))
         if lane is None:
             if len(self._lanes) >= MAX_LANES:
-                del self._lanes[next(iter(self._lanes))]
+                oldest = self._lanes.pop(next(iter(self._lanes)))
+                oldest.condition.lanes.remove(oldest)
             condition = self._conditions.get((provider, model))
             if condition is None:
                 if len(self._conditions) >= MAX_LANES:
                     del self._conditions[next(iter(self._conditions))]
                 condition = self._conditions[provider, model] = Condition(provider, model)
             lane = self._lanes[provider, model, number] = Lane(condition, number)
+            condition.lanes.append(lane)
         return lane
 
     def succeeded(self, lane: Lane, now: float, seconds: float) -> None:

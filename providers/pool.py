@@ -22,9 +22,9 @@ from providers.outbox import Outbox
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of the transport; connections and queue per origin."""
+    """Bounds of the transport; connections and queue per origin. Those of one target: `health.MOST_CALLS`."""
 
-    max_connections: int = 1000
+    max_connections: int = 12_000
     max_queued: int = 1000
     keepalive_s: float = 60.0
     max_header_bytes: int = 65536
@@ -115,13 +115,7 @@ class Origin:
     async def wait(self, deadline: float) -> Connection | None:
         """Queue for a connection, or for a place to make one in: then None."""
         if len(self._waiting) >= self.limits.max_queued:
-            raise ProviderError(
-                errors.OVERLOADED,
-                "too many calls wait for this provider",
-                retryable=True,
-                dispatched=False,
-                retry_after_seconds=1,
-            )
+            raise errors.too_many_wait()
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         entry = (waiter, deadline)
         self._waiting.append(entry)

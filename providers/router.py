@@ -223,6 +223,12 @@ class Router:
             raise ModelNotFound(name)
         return entries[0].targets[0]
 
+    def target_at(self, name: str, place: TargetSpec) -> Target:
+        """The target of a model at one of its places, with the secret that has the fewest calls."""
+        spec = self._models.get(name)
+        targets = self._entry(place, (spec and spec.timeouts) or self._timeouts).targets
+        return min(targets, key=lambda target: target.lane.in_flight)
+
     def served(self) -> list[Served]:
         """What may have a published price: all that is listed, by the words of its providers."""
         found: dict[Served, None] = {}

@@ -156,6 +156,17 @@ def test_the_status_is_of_the_last_two_minutes() -> None:
     assert one.health.seen("nobody", "m", NOW) == (UNKNOWN, None)
 
 
+def test_a_crowd_at_one_model_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "MOST_CALLS", 50)
+    one = Patient(lanes=2)
+    other = one.health.lane("vendor", "other", 0)
+    one.lanes[0].in_flight = 33
+    one.lanes[1].in_flight = 16
+    assert not one.lanes[0].is_full and not one.lanes[1].is_full
+    one.lanes[1].in_flight = 17
+    assert one.lanes[0].is_full and one.lanes[1].is_full and not other.is_full
+
+
 def test_the_books_are_bounded() -> None:
     books = Health()
     for number in range(health.MAX_LANES + 10):

@@ -241,3 +241,20 @@ def test_ids_with_slashes_are_found_and_status_is_no_id(fake: Vendor, tmp_path: 
             assert get(gateway, f"/v1/models/{path}")[1]["id"] == name
         assert get(gateway, "/v1/models/status")[1]["object"] == "list"
         assert get(gateway, "/v1/models/%ff")[0] == 400
+
+
+def test_a_paid_probe_says_how_a_model_does_that_nobody_called(tmp_path: Path) -> None:
+    with Vendor() as vendor:
+        choice = {"index": 0, "message": {"role": "assistant", "content": "p"}, "finish_reason": "stop"}
+        vendor.answers["m"] = reply({"id": "c", "object": "chat.completion", "choices": [choice]})
+        entry = '[[models]]\nid = "m"\ntargets = [{ provider = "lab", model = "m" }]\n'
+        priced = entry + "price = { input = 1, output = 1 }\n"
+        settings = two_providers(vendor.base_url, vendor.base_url) + priced
+        with Gateway(tmp_path, settings + "[health]\npaid_probe_usd_per_day = 0.01\n") as gateway:
+
+            def seen() -> list[str]:
+                rows = get(gateway, "/v1/models/status")[1]["data"]
+                return [row["health_status"] for row in rows if row["model_id"] == "m"]
+
+            until(lambda: seen() == ["healthy"])
+        assert len([each for each in vendor.requests if each.method == "POST"]) == 1
