@@ -178,6 +178,8 @@ class Account(Claim):
         """The vendor, or its connection, failed. What it reported or was seen is charged, nothing else."""
         if not self.is_open:
             return
+        if self.usage is None and failure.usage is not None:
+            self.note_usage(failure.usage)
         is_own = failure.kind == vendor.TIMEOUT and failure.status is None and not self.is_refused
         is_late = is_own and failure.dispatched
         self._close("timeout" if is_late else "error", self._so_far(is_charged=is_late))
@@ -235,8 +237,7 @@ class Account(Claim):
         self.lane.in_flight -= 1
         self.status = status
         self.used = usage
-        charge = 0 if usage is NOTHING else min(self.price(usage), MOST_MONEY)
-        self.cost_nanodollars = charge
+        charge = self.cost_nanodollars = 0 if usage is NOTHING else min(self.price(usage), MOST_MONEY)
         accounts = self._accounts
         self.total_ms = accounts.since(self.started_at_ms)
         is_usual = charge <= self.worst_nanodollars and not usage.has_rare_parts

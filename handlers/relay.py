@@ -30,6 +30,7 @@ from store.types import ApiKey
 
 Served = TypeVar("Served")
 FIRST_PAUSE_SECONDS: Final = 0.5  # before the same target is asked again; then twice as long, less up to half
+MOST_MENDED: Final = 2  # attempts in other words, beside the retries
 LONGEST_PAUSE_SECONDS: Final = 5.0  # that a vendor may ask for: beyond it the client is told, and decides
 
 
@@ -104,17 +105,18 @@ class Relay:
         targets = self._router.targets(call.model, call.operation, began)
         target, tried = targets[0], [targets[0]]
         deadline = began + seconds
-        number = 0
+        number = mended = 0
         while True:
             try:
                 served = await attempt(call, key, target, number, deadline)
             except ProviderError as failure:
                 self._health.failed(target.lane, self._clock(), failure)
-                if number == self._conduct.retries:
-                    raise
-                if failure.amend is not None and (other := amended(call, failure.amend)) is not None:
+                if mended < MOST_MENDED and (other := mend(call, failure)) is not None:
                     call = other
-                elif not failure.is_learned:
+                    mended += 1
+                elif number - mended >= self._conduct.retries:
+                    raise
+                else:
                     target = await self._another(targets, tried, failure, deadline)
                 number += 1
                 began = self._clock()
@@ -321,6 +323,14 @@ def pause_seconds(failure: ProviderError, attempts: int) -> float | None:
         return None
     pause: float = FIRST_PAUSE_SECONDS * 2 ** (attempts - 1) * random.uniform(0.5, 1)
     return max(pause, wish or 0)
+
+
+def mend(call: Call, failure: ProviderError) -> Call | None:
+    """The call as the same target may take it after all; None where there is no such thing. That is no retry:
+    the vendor has refused the words, and nothing was generated."""
+    if failure.amend is not None:
+        return amended(call, failure.amend)
+    return call if failure.is_learned else None
 
 
 def amended(call: Call, amend: Callable[[dict[str, Any]], dict[str, Any]]) -> Call | None:

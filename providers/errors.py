@@ -8,7 +8,10 @@ own account trouble, for one, never reaches a client as 401).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from providers.types import Usage
 
 INVALID_REQUEST: Final = "invalid_request"  # the vendor refused what the client sent (400, 413, 422)
 AUTH: Final = "auth"  # the operator's own account: secret, permission or balance (401, 402, 403)
@@ -28,7 +31,8 @@ class ProviderError(Exception):
     target may be tried, as long as no byte reached the client. dispatched: the vendor may have seen
     (and may charge for) the request. is_learned: the adapter knows better now, the same target is worth
     one more attempt. retry_after_seconds: the vendor's own wish, None if it had none. amend: None, or what
-    makes a payload of the refused one that the same target may take; worth one more attempt.
+    makes a payload of the refused one that the same target may take; worth one more attempt. usage: None, or
+    what the vendor says it has used, and charges, all the same.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class ProviderError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.is_learned = False
         self.amend: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self.usage: Usage | None = None
 
     def __repr__(self) -> str:
         return f"ProviderError({self.kind}, status={self.status}, retryable={self.retryable})"

@@ -45,6 +45,7 @@ OPENAI_FAMILIES: Final = (
     ),
     (re.compile(r"(?:ft:)?o\d"), Quirks(drops=SAMPLING, renames=NEW_CAP)),
     (re.compile(r"gpt-\d[\d.]*-chat|chat-latest"), Quirks(renames=NEW_CAP)),
+    (re.compile(r"(?:ft:)?(?:chatgpt|gpt-(?:3\.?5|4))"), Quirks(drops=frozenset(("reasoning_effort",)))),
     (
         re.compile(r"(?:ft:)?gpt-5\.[24](?!\d)"),
         Quirks(

@@ -34,6 +34,7 @@ MALFORMED: Final = frozenset(
 def reply(call: Call, answer: dict[str, Any], failures: Failures) -> Reply:
     """A whole answer. Raises ProviderError where nothing in it can be used."""
     candidates = sorted(dicts(answer.get("candidates")), key=_index)
+    used = usage.from_gemini(answer.get("usageMetadata"))
     choices = [_choice(call, candidate) for candidate in candidates]
     if not candidates:
         reason = _blocked(answer)
@@ -43,8 +44,9 @@ def reply(call: Call, answer: dict[str, Any], failures: Failures) -> Reply:
     elif not any(map(_is_usable, choices)):
         broken = next((each for each in candidates if _reason(each) in MALFORMED), None)
         if broken is not None:
-            raise _malformed(broken)
-    used = usage.from_gemini(answer.get("usageMetadata"))
+            failure = _malformed(broken)
+            failure.usage = used
+            raise failure
     told = None if used is None else answers.reported(used)
     return Reply(answers.completion(call, choices, told), used)
 

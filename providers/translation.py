@@ -131,6 +131,7 @@ class EventDecoder(Decoder):
         except EventTooLarge:
             self.failure = ProviderError(errors.INCOMPLETE, "the provider sent an event beyond all bounds")
         except ProviderError as failure:
+            failure.usage = self.used
             self.failure = failure
         return self._taken()
 
@@ -143,6 +144,7 @@ class EventDecoder(Decoder):
             if not self.is_over():
                 self.end()
         except ProviderError as failure:
+            failure.usage = self.used
             self.failure = failure
         return self._taken()
 

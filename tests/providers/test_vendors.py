@@ -152,6 +152,13 @@ def test_other_models_keep_everything(model: str) -> None:
     assert json.loads(encode("openai", call, model).body) == {**call.payload, "model": model}
 
 
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1-mini", "gpt-3.5-turbo", "ft:gpt-4o-mini:me::x"])
+def test_models_that_cannot_reason_are_not_asked_to(model: str) -> None:
+    request = encode("openai", make_call(reasoning_effort="low", temperature=0.5), model)
+    assert json.loads(request.body) == {"model": model, "messages": HELLO, "temperature": 0.5}
+    assert request.dropped == ("reasoning_effort",)
+
+
 def test_what_a_model_assumes_anyway_is_dropped_without_a_word() -> None:
     request = encode("openai", make_call(temperature=1, top_p=1.0, presence_penalty=0, logprobs=False), "o3")
     assert json.loads(request.body) == {"model": "o3", "messages": HELLO} and request.dropped == ()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import openai
@@ -21,13 +25,13 @@ TOOLS: Final[Any] = [{"type": "function", "function": {"name": "f"}}]
 CALL: Final = {"functionCall": {"id": "fx", "name": "f", "args": {"a": 1}}, "thoughtSignature": "c2ln"}
 
 
-def settings(vendor: Vendor) -> str:
+def settings(vendor: Vendor, more: str = "") -> str:
     provider = (
         f'[[providers]]\nname = "gemini"\nkind = "gemini"\nbase_url = "http://127.0.0.1:{vendor.port}"\n'
     )
     target = f'targets = [{{ provider = "gemini", model = "{MODEL}" }}]'
     model = f'[[models]]\nid = "{MODEL}"\n{target}\nprice = {{ input = 1.0, output = 2.0 }}\n'
-    return f'[limits]\nip_rpm = 0\n{provider}api_keys = ["{VENDOR_SECRET}"]\n{model}'
+    return f'[limits]\nip_rpm = 0\n{more}{provider}api_keys = ["{VENDOR_SECRET}"]\n{model}'
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +141,41 @@ def test_an_unusable_answer_is_asked_for_again(vendor: Vendor, client: openai.Op
     )
     assert "".join(each.choices[0].delta.content or "" for each in chunks) == "Well."
     assert len(vendor.requests) == 2
+
+
+def test_an_unusable_whole_answer_is_asked_for_again_and_paid_for(
+    vendor: Vendor, places: tuple[Vendor, Gateway]
+) -> None:
+    gateway = places[1]
+    broken = {"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}], "usageMetadata": USED}
+    vendor.answers[WHOLE] = [reply(broken), reply(said({"text": "Well."}))]
+    messages = [{"role": "user", "content": "q"}]
+    status, headers, _ = gateway.post("/v1/chat/completions", {"model": MODEL, "messages": messages})
+    assert status == 200 and len(vendor.requests) == 2
+    sql = "SELECT status, cost_nanodollars FROM ledger WHERE request_id = ? ORDER BY attempt"
+    end = time.monotonic() + 10
+    with closing(sqlite3.connect(gateway.data_dir / "rooya.db", timeout=5)) as database:
+        while len(rows := database.execute(sql, (headers["x-request-id"],)).fetchall()) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    assert rows == [("error", 120_000), ("ok", 120_000)]
+
+
+def test_what_may_be_said_in_other_words_is_no_retry(tmp_path: Path) -> None:
+    with Vendor() as vendor, Gateway(tmp_path, settings(vendor, "[retry]\nretries = 0\n")) as gateway:
+        refusal = {"error": {"code": 400, "message": "Corrupted thought signature.", "status": "INVALID"}}
+        vendor.answers[WHOLE] = [reply(refusal, 400), reply(said({"text": "Well."})), reply(refusal, 400)]
+        call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        signed = {**call, "extra_content": {"google": {"thought_signature": "b2xk"}}}
+        messages = [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "tool_calls": [signed]},
+            {"role": "tool", "tool_call_id": "a", "content": "ok"},
+        ]
+        asked = {"model": MODEL, "messages": messages, "tools": TOOLS}
+        assert gateway.post("/v1/chat/completions", asked)[0] == 200 and len(vendor.requests) == 2
+        vendor.answers[WHOLE] = reply(refusal, 400)
+        assert gateway.post("/v1/chat/completions", asked)[0] == 400 and len(vendor.requests) == 4
 
 
 def test_many_texts_become_vectors_in_their_order(vendor: Vendor, client: openai.OpenAI) -> None:
