@@ -7,10 +7,11 @@ own account trouble, for one, never reaches a client as 401).
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from providers.types import Usage
 
 INVALID_REQUEST: Final = "invalid_request"  # the vendor refused what the client sent (400, 413, 422)
