@@ -100,8 +100,7 @@ def test_several_processes_keep_budgets_closed_until_redis_is_back(tmp_path: Pat
         assert set(load.outcomes[free["key"]]) == {(200, None)}, load.outcomes
         assert set(load.outcomes[rich["key"]]) == {(200, None), UNAVAILABLE}, load.outcomes
         assert load.slowest_seconds < LONGEST_SECONDS
-        assert place.lines(LOST) == place.lines(BACK)
-        assert min(place.lines(LOST)) >= 1  # a machine that is busy elsewhere may make it look lost once more
+        assert place.lines(LOST) == place.lines(BACK) == [1, 1]
         place.assert_booked(rich)
 
 
