@@ -7,6 +7,8 @@ import signal
 import threading
 import time
 from bisect import bisect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -86,18 +88,26 @@ def settle(journal: Journal, times: int) -> None:
         journal.settle(ended(record, 1))
 
 
-@pytest.mark.parametrize("moved_before", [0, 40])
-@pytest.mark.parametrize("happens", ["a batch", "a segment is deleted", "it stops"])
-def test_what_is_moved_while_it_is_read_counts_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved_before: int, happens: str
-) -> None:
-    books = make_data_dir(tmp_path)
+@contextmanager
+def moving(books: Books) -> Iterator[tuple[Slot, Journal, Moving]]:
+    """A slot with a journal, which is moved a step at a time and by nobody else."""
     slot = Slot.take(books.journal, 0)
     with connected(books) as connection:
         start, number = register(connection, slot)
         journal = Journal(Segment.create(slot, start, number, books.segment_bytes))
         steps = Moving(connection, slot, start, journal)
         steps.supply()
+        yield slot, journal, steps
+    slot.release()
+
+
+@pytest.mark.parametrize("moved_before", [0, 40])
+@pytest.mark.parametrize("happens", ["a batch", "a segment is deleted", "it stops"])
+def test_what_is_moved_while_it_is_read_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved_before: int, happens: str
+) -> None:
+    books = make_data_dir(tmp_path)
+    with moving(books) as (slot, journal, steps):
         settle(journal, moved_before)
         while steps.step():
             pass
@@ -117,24 +127,18 @@ def test_what_is_moved_while_it_is_read_counts_once(
         found = read(books)
         assert found.spent[7, 0] == moved_before + (600 if happens == "a segment is deleted" else 100)
         assert (slot.segments() == segments) == (happens == "a batch")
-    slot.release()
 
 
 def test_a_segment_that_was_moved_whole_and_deleted_is_not_waited_for(tmp_path: Path) -> None:
     books = make_data_dir(tmp_path)
-    slot = Slot.take(books.journal, 0)
-    with connected(books) as connection:
-        start, number = register(connection, slot)
-        journal = Journal(Segment.create(slot, start, number, books.segment_bytes))
-        steps = Moving(connection, slot, start, journal)
-        steps.supply()
+    with moving(books) as (slot, journal, steps):
+        number = journal.segment.number
         while journal.segment.number == number:
             settle(journal, 1)
         while steps.step():
             pass
         assert number not in slot.segments()
         assert read(books).spent[7, 0] == len(rows(books))
-    slot.release()
 
 
 def test_what_was_settled_up_to_where_the_journal_was_read_is_in_it_and_nothing_else(tmp_path: Path) -> None:
@@ -171,12 +175,8 @@ def test_a_journal_that_goes_on_in_the_next_segment_while_it_is_read_is_read_wit
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     books = make_data_dir(tmp_path)
-    slot = Slot.take(books.journal, 0)
-    with connected(books) as connection:
-        start, number = register(connection, slot)
-        journal = Journal(Segment.create(slot, start, number, books.segment_bytes))
-        steps = Moving(connection, slot, start, journal)
-        steps.supply()
+    with moving(books) as (_, journal, _):
+        number = journal.segment.number
         settle(journal, 3)
         assert read(books).reached == {0: (number, journal.segment.end)}  # though the next one is there
         ends: list[tuple[int, int]] = []
@@ -193,7 +193,6 @@ def test_a_journal_that_goes_on_in_the_next_segment_while_it_is_read_is_read_wit
         assert found.spent[7, 0] == 3 + bisect(ends, found.reached[0])
         found = read(books)
         assert (found.spent[7, 0], found.reached[0]) == (3 + len(ends), ends[-1])
-    slot.release()
 
 
 def _die_with_an_open_call(books: Books) -> None:
