@@ -32,21 +32,48 @@ def kept(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 def woven(message: dict[str, Any], parts: list[Part]) -> Iterator[Part | dict[str, Any]]:
     """The parts of a message, and between them the vendor's own blocks. A text is parted where one stood."""
-    spoken: list[Part] = [part for part in parts if not isinstance(part, ToolCall)]
+    spoken = Spoken([part for part in parts if not isinstance(part, ToolCall)])
     calls = [part for part in parts if isinstance(part, ToolCall)]
-    said = called = 0
+    called = 0
     for block in kept(message):
         characters, number = _place(block)
-        while spoken and said < characters:
-            piece, rest = _parted(spoken.pop(0), characters - said)
-            said += len(piece.text) if isinstance(piece, Text) else 0
-            spoken[:0] = rest
-            yield piece
+        yield from spoken.up_to(characters)
         yield from calls[called:number]
         called = max(called, number)
         yield {name: value for name, value in block.items() if name not in NOT_THE_VENDORS}
-    yield from spoken
+    yield from spoken.rest()
     yield from calls[called:]
+
+
+class Spoken:
+    """Parts that are handed out from the front, no character of them twice, however often they are parted."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
+        self._at = 0
+        self._offset = 0  # into the text of that part
+        self._said = 0
+
+    def up_to(self, characters: int) -> Iterator[Part]:
+        """What is left of so much text from the beginning, and what stands in between."""
+        while self._at < len(self._parts) and self._said < characters:
+            yield self._piece(characters - self._said)
+
+    def rest(self) -> Iterator[Part]:
+        if self._offset:
+            part = self._parts[self._at]
+            yield self._piece(len(part.text) if isinstance(part, Text) else 0)
+        yield from self._parts[self._at :]
+
+    def _piece(self, most: int) -> Part:
+        part, begin = self._parts[self._at], self._offset
+        length = len(part.text) if isinstance(part, Text) else 0
+        end = min(begin + most, length)
+        self._said += end - begin
+        self._at, self._offset = (self._at, end) if end < length else (self._at + 1, 0)
+        if not isinstance(part, Text) or end - begin == length:
+            return part
+        return Text(part.text[begin:end], part.cache if end == length else "")
 
 
 def without(payload: dict[str, Any]) -> dict[str, Any]:
@@ -66,9 +93,3 @@ def _place(block: dict[str, Any]) -> tuple[int, int]:
         return 0, 0
     characters, calls = after.get("characters"), after.get("calls")
     return characters if type(characters) is int else 0, calls if type(calls) is int and calls > 0 else 0
-
-
-def _parted(part: Part, at: int) -> tuple[Part, list[Part]]:
-    if not isinstance(part, Text) or at >= len(part.text):
-        return part, []
-    return Text(part.text[:at]), [Text(part.text[at:], part.cache)]

@@ -11,7 +11,9 @@ from openai.types.chat import ChatCompletionChunk
 
 from providers import errors
 from providers.anthropic_models import traits
+from providers.anthropic_thoughts import woven
 from providers.catalog import Catalog
+from providers.conversation import Text
 from providers.errors import ProviderError, Unsupported
 from providers.types import Call, Target, UpstreamRequest
 from tests.providers.calling import (
@@ -383,6 +385,23 @@ def test_a_thought_beyond_what_the_client_has_kept_goes_last_and_no_blank_is_lef
     said = {"role": "assistant", "content": " Hi", "thinking_blocks": placed}
     content = sent(messages=[*HELLO, said, *HELLO])["messages"][1]["content"]
     assert content == [THOUGHT, {"type": "text", "text": "Hi"}, THOUGHT]
+
+
+def test_a_text_is_not_copied_each_time_it_is_parted() -> None:
+    copied = []
+
+    class Watched(str):
+        def __getitem__(self, key: Any) -> Watched:
+            piece = Watched(super().__getitem__(key))
+            copied.append(len(piece))
+            return piece
+
+    count, step = 400, 10
+    placed = [{**THOUGHT, "after": {"characters": at * step, "calls": 0}} for at in range(1, count)]
+    text = Watched("x" * count * step)
+    found = list(woven({"role": "assistant", "thinking_blocks": placed}, [Text(text)]))
+    assert [each.text for each in found if isinstance(each, Text)] == ["x" * step] * count
+    assert len(found) == 2 * count - 1 and sum(copied) == len(text)
 
 
 def test_thoughts_of_neighbours_stay_with_their_messages() -> None:
