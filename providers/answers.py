@@ -50,6 +50,11 @@ def tool_call(call_id: str, name: str, arguments: str = "") -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def custom_call(call_id: str, name: str, text: str = "") -> dict[str, Any]:
+    """A call of a custom tool. text: what it is given."""
+    return {"id": call_id, "type": "custom", "custom": {"name": name, "input": text}}
+
+
 def reported(used: Usage, *, has_cache: bool = False) -> dict[str, Any]:
     """A `usage` object; details only where there is something to tell. has_cache: tell of it even if zero."""
     fields: dict[str, Any] = {
@@ -152,14 +157,19 @@ class ChunkWriter:
             self._after,
         )
 
+    def custom_input(self, at: int, text: str, index: int = 0) -> bytes:
+        """A piece of what the choice's tool call number `at`, of a custom tool, is given."""
+        self.text_bytes += len(text)
+        return self.delta({"tool_calls": [{"index": at, "custom": {"input": text}}]}, index)
+
     def role(self, index: int = 0) -> bytes:
         """The first chunk of a choice."""
         return self.delta({"role": "assistant", "content": "", "refusal": None}, index)
 
     def tool_call(self, at: int, call: dict[str, Any], index: int = 0) -> bytes:
         """The first delta of the choice's tool call number `at`; more of its arguments may follow."""
-        function = call["function"]
-        self.text_bytes += len(function["name"]) + len(function["arguments"])
+        called = call.get("function") or call["custom"]
+        self.text_bytes += sum(map(len, called.values()))
         return self.delta({"tool_calls": [{"index": at, **call}]}, index)
 
     def delta(self, fields: dict[str, Any], index: int = 0, logprobs: Any = None) -> bytes:

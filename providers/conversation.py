@@ -2,7 +2,8 @@
 
 Read once here, so that no translator parses messages by itself: system text apart, neighbours of one role
 merged, tool results before what the user says beside them, data URLs taken apart. What no dialect but
-OpenAI's has a word for (custom tools, file ids, spoken answers) is Unsupported, and is named by its path.
+OpenAI's has a word for (file ids, spoken answers; custom tools but in Responses) is Unsupported, and is named
+by its path.
 """
 
 from __future__ import annotations
@@ -49,23 +50,31 @@ class Media:
 
 @dataclass(slots=True)
 class ToolCall:
-    """A function the model called earlier. arguments: parsed. extra: the call's `extra_content`."""
+    """A function the model called earlier. arguments: parsed. extra: the call's `extra_content`.
+
+    text: what a custom tool was given; None = it is a function.
+    """
 
     id: str
     name: str
     arguments: dict[str, Any]
     extra: dict[str, Any]
+    text: str | None = None
 
 
 @dataclass(slots=True)
 class ToolResult:
-    """What a function answered. name: of the function, empty where the history does not say."""
+    """What a function answered. name: of the function, empty where the history does not say.
+
+    is_custom: it was a custom tool.
+    """
 
     call_id: str
     name: str
     parts: list[Text | Media]
     cache: str = ""
     is_error: bool = False
+    is_custom: bool = False
 
 
 Part = Text | Media | ToolCall | ToolResult
@@ -112,24 +121,28 @@ class ToolChoice:
     is_named: bool = False
 
 
-def read(payload: dict[str, Any]) -> Conversation:
-    """The validated messages of a chat request. Blank text is left out. Raises Unsupported."""
+def read(payload: dict[str, Any], *, has_custom: bool = False) -> Conversation:
+    """The validated messages of a chat request. Blank text is left out. Raises Unsupported.
+
+    has_custom: the dialect has a word for calls of custom tools.
+    """
     conversation = Conversation([], [])
-    names: dict[str, str] = {}
+    calls: dict[str, ToolCall] = {}
     for at, message in enumerate(payload["messages"]):
         role, path = message["role"], f"messages[{at}]"
         if role in ("system", "developer"):
             conversation.system += _texts(path, message)
         elif role == "assistant":
-            _add(conversation.turns, ASSISTANT, message, list(_said(path, message, names)))
+            _add(
+                conversation.turns,
+                ASSISTANT,
+                message,
+                list(_said(path, message, calls, has_custom=has_custom)),
+            )
         elif role == "user":
             _add(conversation.turns, USER, message, list(_parts(path, message)))
         else:  # tool, or the deprecated function
-            call_id = message.get("tool_call_id") or message.get("name") or ""
-            name = names.get(call_id) or message.get("name") or ""
-            is_error = message.get("is_error") is True
-            result = ToolResult(call_id, name, list(_parts(path, message)), _cache(message), is_error)
-            _add(conversation.turns, USER, message, [result])
+            _add(conversation.turns, USER, message, [_result(path, message, calls)])
     for turn in conversation.turns:
         turn.parts.sort(key=_is_spoken)  # stable: results first, all else as it was
     return conversation
@@ -187,7 +200,18 @@ def _is_spoken(part: Part) -> bool:
     return not isinstance(part, ToolResult)
 
 
-def _said(path: str, message: dict[str, Any], names: dict[str, str]) -> Iterator[Part]:
+def _result(path: str, message: dict[str, Any], calls: dict[str, ToolCall]) -> ToolResult:
+    call_id = message.get("tool_call_id") or message.get("name") or ""
+    called = calls.get(call_id)
+    name = (called.name if called else "") or message.get("name") or ""
+    is_error = message.get("is_error") is True
+    is_custom = called is not None and called.text is not None
+    return ToolResult(call_id, name, list(_parts(path, message)), _cache(message), is_error, is_custom)
+
+
+def _said(
+    path: str, message: dict[str, Any], known: dict[str, ToolCall], *, has_custom: bool
+) -> Iterator[Part]:
     if message.get("audio") is not None:
         raise Unsupported(f"{path}.audio", "The model's provider knows no spoken answers.")
     yield from _parts(path, message)
@@ -195,15 +219,19 @@ def _said(path: str, message: dict[str, Any], names: dict[str, str]) -> Iterator
     if isinstance(message.get("function_call"), dict):
         calls.append({"id": message["function_call"].get("name"), "function": message["function_call"]})
     for at, call in enumerate(calls):
-        if not isinstance(call.get("function"), dict):
-            raise Unsupported(
-                f"{path}.tool_calls[{at}]", "The model's provider supports function calls only."
-            )
-        function, extra = call["function"], call.get("extra_content")
-        call_id = str(call.get("id") or "")
-        names[call_id] = function["name"]
-        arguments = arguments_of(function.get("arguments"))
-        yield ToolCall(call_id, function["name"], arguments, extra if isinstance(extra, dict) else {})
+        made = _call(f"{path}.tool_calls[{at}]", call, has_custom=has_custom)
+        known[made.id] = made
+        yield made
+
+
+def _call(path: str, call: dict[str, Any], *, has_custom: bool) -> ToolCall:
+    function, custom, extra = call.get("function"), call.get("custom"), call.get("extra_content")
+    call_id, extra = str(call.get("id") or ""), extra if isinstance(extra, dict) else {}
+    if isinstance(function, dict):
+        return ToolCall(call_id, function["name"], arguments_of(function.get("arguments")), extra)
+    if not (has_custom and isinstance(custom, dict)):
+        raise Unsupported(path, "The model's provider supports function calls only.")
+    return ToolCall(call_id, str(custom.get("name") or ""), {}, extra, str(custom.get("input") or ""))
 
 
 def arguments_of(written: Any) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 https://platform.openai.com/docs/api-reference/responses. Nothing is stored at the vendor. What the model
 thought comes encrypted and is carried by the client, in extra_content.openai.reasoning of the first call that
-it led to. Refused: custom tools beside functions, recordings, searches. Hints that Responses has no word for
-are dropped and named.
+it led to. Refused: recordings, searches. Hints that Responses has no word for are dropped and named.
 """
 
 from __future__ import annotations
@@ -13,29 +12,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import ujson
 
-from providers import answers, conversation, extensions, usage
+from providers import answers, extensions, usage
 from providers.adapter import Codec
 from providers.answers import dump
-from providers.conversation import Function, Media, Part, Text, ToolCall, ToolChoice, ToolResult, Turn
-from providers.errors import Unsupported
 from providers.failures import Failures
 from providers.quirks import Quirks
+from providers.responses_requests import REASONING, request_body
 from providers.translation import EventDecoder, dicts, one_by_one
 from providers.types import Call, Reply, Target, UpstreamRequest, Usage
 
 if TYPE_CHECKING:
     from providers.openai import OpenAIAdapter
 
-CARRIED: Final = "reasoning.encrypted_content"
-REASONING: Final = ("type", "id", "summary", "encrypted_content")  # of an item, what goes back
-# Fields of a chat completion that are read here, and hints that have no word there; all others pass.
-READ: Final = frozenset(
-    (
-        "messages", "n", "max_tokens", "max_completion_tokens", "max_output_tokens", "reasoning_effort",
-        "response_format", "verbosity", "tools", "tool_choice", "functions", "function_call", "modalities",
-        "stream", "stream_options", "logprobs", "store",
-    )
-)  # fmt: skip
+# An item that is a call -> its field for what the tool is given.
+CALLS: Final = {"function_call": "arguments", "custom_tool_call": "input"}
+# Hints that have no word there, and what cannot be left out.
 NO_WORDS: Final = Quirks(
     drops=frozenset(("stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias", "prediction")),
     refuses=frozenset(("web_search_options", "audio")),
@@ -56,9 +47,9 @@ class ResponsesCodec(Codec):
         payload, lost = extensions.plain(call, target)
         fields, dropped = self._adapter.vendor.quirks_of(target.model).apply(payload)
         fields, without_words = NO_WORDS.apply(fields)
-        body = {"model": target.model, **_body({**fields, "model": target.model}), "store": False}
+        fitted = {"model": target.model, **request_body({**fields, "model": target.model}), "store": False}
         endpoint = self._adapter.endpoint(self._url(target), target.secret)
-        return UpstreamRequest(endpoint, dump(body), (*dropped, *without_words, *lost))
+        return UpstreamRequest(endpoint, dump(fitted), (*dropped, *without_words, *lost))
 
     def decode(self, call: Call, body: bytes) -> Reply:
         failures = self._adapter.failures
@@ -77,110 +68,6 @@ class ResponsesCodec(Codec):
 
     def decoder(self, call: Call) -> ResponseDecoder:
         return ResponseDecoder(call, self._adapter.failures)
-
-
-# The request
-
-
-def _body(fields: dict[str, Any]) -> dict[str, Any]:
-    said = conversation.read(fields)
-    items: list[dict[str, Any]] = []
-    if said.system:
-        items.append({"role": "developer", "content": [_input(text) for text in said.system]})
-    for turn in said.turns:
-        items += _items(turn)
-    body: dict[str, Any] = {name: value for name, value in fields.items() if name not in READ}
-    body |= {"input": items, "include": [CARRIED]}
-    if fields.get("stream"):
-        body |= {"stream": True, "stream_options": {"include_obfuscation": False}}
-    if (cap := conversation.output_cap(fields)) is not None:
-        body["max_output_tokens"] = cap
-    if (effort := fields.get("reasoning_effort")) is not None:
-        body["reasoning"] = {"effort": effort, **body.get("reasoning", {})}
-    if text := _text_settings(fields):
-        body["text"] = text
-    if fields.get("logprobs"):
-        body["include"].append("message.output_text.logprobs")
-    body["tools"] = [_tool(each) for each in conversation.functions(fields)]
-    if (chosen := conversation.tool_choice(fields)) is not None:
-        body["tool_choice"] = _choice(chosen)
-    return body
-
-
-def _text_settings(fields: dict[str, Any]) -> dict[str, Any]:
-    text: dict[str, Any] = {}
-    form = fields.get("response_format")
-    if form is not None:
-        described = form.get("json_schema")
-        text["format"] = {"type": form["type"], **described} if isinstance(described, dict) else form
-    if "verbosity" in fields:
-        text["verbosity"] = fields["verbosity"]
-    return text
-
-
-def _tool(function: Function) -> dict[str, Any]:
-    tool: dict[str, Any] = {"type": "function", "name": function.name}
-    if function.description:
-        tool["description"] = function.description
-    return {**tool, "parameters": function.parameters, "strict": function.is_strict}
-
-
-def _choice(chosen: ToolChoice) -> Any:
-    if chosen.names is None:
-        return chosen.mode
-    if chosen.is_named:
-        return {"type": "function", "name": chosen.names[0]}
-    tools = [{"type": "function", "name": name} for name in chosen.names]
-    return {"type": "allowed_tools", "mode": chosen.mode, "tools": tools}
-
-
-def _items(turn: Turn) -> Iterator[dict[str, Any]]:
-    """A turn's results of calls, what was said, and the calls it made; each call after what led to it."""
-    spoken: list[Part] = []
-    for part in turn.parts:
-        if isinstance(part, ToolResult):
-            yield {"type": "function_call_output", "call_id": part.call_id, "output": _output(part)}
-        elif not isinstance(part, ToolCall):
-            spoken.append(part)
-    if spoken and turn.role == conversation.ASSISTANT:
-        yield {"role": turn.role, "content": "".join(part.text for part in spoken if isinstance(part, Text))}
-    elif spoken:
-        yield {"role": turn.role, "content": [_input(part) for part in spoken]}
-    for part in turn.parts:
-        if isinstance(part, ToolCall):
-            yield from _carried(part)
-            arguments = dump(part.arguments).decode()
-            yield {"type": "function_call", "call_id": part.id, "name": part.name, "arguments": arguments}
-
-
-def _carried(call: ToolCall) -> Iterator[dict[str, Any]]:
-    own = call.extra.get("openai")
-    for item in dicts(own.get("reasoning") if isinstance(own, dict) else None):
-        if item.get("type") == "reasoning" and item.get("encrypted_content"):
-            yield {name: item[name] for name in REASONING if name in item}
-
-
-def _output(result: ToolResult) -> str | list[dict[str, Any]]:
-    if all(isinstance(part, Text) for part in result.parts):
-        return "".join(part.text for part in result.parts if isinstance(part, Text))
-    return [_input(part) for part in result.parts]
-
-
-def _input(part: Part) -> dict[str, Any]:
-    if isinstance(part, Text):
-        return {"type": "input_text", "text": part.text}
-    assert isinstance(part, Media)
-    data_url = part.url or f"data:{part.media_type};base64,{part.data}"
-    if part.kind == "image":
-        return {"type": "input_image", "image_url": data_url, "detail": part.detail or "auto"}
-    if part.kind == "file":
-        given = "file_url" if part.url else "file_data"
-        name = {"filename": part.filename} if part.filename else {}
-        return {"type": "input_file", given: data_url, **name}
-    raise Unsupported(part.path, "The model takes no recordings together with functions.")
-
-
-# The answer
 
 
 def used_by(answer: dict[str, Any]) -> Usage | None:
@@ -221,8 +108,8 @@ def _message(answer: dict[str, Any]) -> tuple[dict[str, Any], str]:
                 message["annotations"] = [*message.get("annotations", ()), *_annotations(part)]
         elif kind == "reasoning":
             thoughts += [_string(part.get("text")) for part in dicts(item.get("summary"))]
-        elif kind == "function_call":
-            made = _called(item, _string(item.get("arguments")))
+        elif kind in CALLS:
+            made = _called(item, _string(item.get(CALLS[kind])))
             calls.append(made if calls else made | _carrying(items))
     message["content"] = "".join(texts) or (None if calls or any(refusals) else "")
     message["refusal"] = "".join(refusals) or None
@@ -245,8 +132,9 @@ def _finish(answer: dict[str, Any], *, has_calls: bool) -> str:
     return "tool_calls" if has_calls else "stop"
 
 
-def _called(item: dict[str, Any], arguments: str) -> dict[str, Any]:
-    return answers.tool_call(_string(item.get("call_id")), _string(item.get("name")), arguments)
+def _called(item: dict[str, Any], given: str) -> dict[str, Any]:
+    call = answers.custom_call if item.get("type") == "custom_tool_call" else answers.tool_call
+    return call(_string(item.get("call_id")), _string(item.get("name")), given)
 
 
 def _carrying(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -308,7 +196,7 @@ class ResponseDecoder(EventDecoder):
 
     def _start_item(self, event: dict[str, Any]) -> None:
         item = event.get("item")
-        if isinstance(item, dict) and item.get("type") == "function_call":
+        if isinstance(item, dict) and item.get("type") in CALLS:
             number = self._calls[event.get("output_index")] = len(self._calls)
             made = _called(item, "")
             self.emit(self.writer.tool_call(number, made if number else made | _carrying(self._thoughts)))
@@ -319,6 +207,12 @@ class ResponseDecoder(EventDecoder):
             self._has_arguments.add(number)
             self.emit(self.writer.arguments(number, piece))
 
+    def _read_input(self, event: dict[str, Any]) -> None:
+        number, piece = self._calls.get(event.get("output_index")), _string(event.get("delta"))
+        if number is not None and piece:
+            self._has_arguments.add(number)
+            self.emit(self.writer.custom_input(number, piece))
+
     def _end_item(self, event: dict[str, Any]) -> None:
         item = event.get("item")
         if not isinstance(item, dict):
@@ -326,7 +220,11 @@ class ResponseDecoder(EventDecoder):
         if item.get("type") == "reasoning":
             self._thoughts.append(item)
         number = self._calls.get(event.get("output_index"))
-        if number is not None and number not in self._has_arguments:
+        if number is None or number in self._has_arguments:
+            return
+        if item.get("type") == "custom_tool_call":
+            self.emit(self.writer.custom_input(number, _string(item.get("input"))))
+        else:
             self.emit(self.writer.arguments(number, _string(item.get("arguments")) or "{}"))
 
     def _finish(self, event: dict[str, Any]) -> None:
@@ -349,6 +247,7 @@ class ResponseDecoder(EventDecoder):
         "response.reasoning_summary_text.delta": _think,
         "response.output_item.added": _start_item,
         "response.function_call_arguments.delta": _read_arguments,
+        "response.custom_tool_call_input.delta": _read_input,
         "response.output_item.done": _end_item,
         "response.completed": _finish,
         "response.incomplete": _finish,

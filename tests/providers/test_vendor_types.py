@@ -25,7 +25,7 @@ import pytest
 from anthropic.types import message_create_params
 from google.genai import types as genai
 from mistralai.client import models as mistral
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageCustomToolCall
 from openai.types.completion import Completion
 from openai.types.create_embedding_response import CreateEmbeddingResponse
 from openai.types.responses import response_create_params
@@ -164,4 +164,17 @@ def test_what_the_client_hears(case: Case) -> None:
     call = wire_cases.call_of(case)
     decoder = wire_cases.codec_of(case).decoder(call)
     for chunk in Heard(decoder, [wire_cases.stream_bytes(case["upstream_sse"])]).payloads:
-        ChatCompletionChunk.model_validate(json.loads(json.dumps(chunk)), strict=True)
+        ChatCompletionChunk.model_validate(without_custom(json.loads(json.dumps(chunk))), strict=True)
+
+
+def without_custom(chunk: dict[str, Any]) -> dict[str, Any]:
+    """The SDK's chunk, but not its whole message, knows calls of functions only: those of custom tools are
+    looked at by what the whole message has for them, and taken out."""
+    for choice in chunk["choices"]:
+        calls = choice["delta"].get("tool_calls", [])
+        for made in (call for call in calls if call.get("type") == "custom"):
+            whole = {name: value for name, value in made.items() if name not in ("index", "extra_content")}
+            ChatCompletionMessageCustomToolCall.model_validate(whole, strict=True)
+        if calls:
+            choice["delta"]["tool_calls"] = [call for call in calls if "custom" not in call]
+    return chunk
