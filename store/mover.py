@@ -147,7 +147,8 @@ class Mover:
                     self._try("sync", moving.sync)
                     self._try("recover", partial(self._recover_others, connection))
                 if now >= retention_at and not self._try("delete", retention.delete_some):
-                    retention_at = now + RETENTION_SECONDS
+                    has_failed = "delete" in self._failing_since
+                    retention_at = now + (HOUSEKEEPING_SECONDS if has_failed else RETENTION_SECONDS)
             while self._try("move", moving.step):
                 pass
             self._try("finish", moving.finish)

@@ -17,6 +17,7 @@ from store.errors import DataDirectoryTaken, LedgerFull
 from store.journal import Journal
 from store.mover import Books, Mover
 from store.recovery import register
+from store.retention import Retention
 from store.segments import SEGMENT_BYTES, Segment, Slot
 from store.types import LedgerRecord
 from tests.store.books import connected, differences, ended, kept, make_data_dir, opened, place, rows
@@ -185,6 +186,21 @@ def test_a_locked_database_only_makes_the_journal_longer(tmp_path: Path) -> None
     assert differences(books) == []
 
 
+def test_a_deletion_that_failed_is_tried_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the ledger would be told to be behind for a minute after the database is back."""
+    tries: list[float] = []
+
+    def fail_once(self: Retention) -> bool:
+        tries.append(time.monotonic())
+        if len(tries) == 1:
+            raise sqlite3.OperationalError("database is locked")
+        return False
+
+    monkeypatch.setattr(Retention, "delete_some", fail_once)
+    with kept(make_data_dir(tmp_path)):
+        until(lambda: len(tries) == 2)
+
+
 def test_a_failed_batch_is_moved_whole_at_the_next_turn(tmp_path: Path) -> None:
     """What a failed batch had settled may have been opened in one that was moved before."""
     books = make_data_dir(tmp_path)
@@ -336,3 +352,16 @@ def test_the_thread_ends_with_stop(tmp_path: Path) -> None:
     with sqlite3.connect(books.database) as connection:
         assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (0,)
     connection.close()
+
+
+def test_calls_under_way_are_known_by_their_keys(tmp_path: Path) -> None:
+    with kept(make_data_dir(tmp_path)) as mover:
+        calls = [opened(key_id=key) for key in (7, 8, 7)]
+        for call in calls:
+            mover.journal.begin(call)
+        assert mover.journal.open_keys() == {7: 2, 8: 1}
+        for call in calls[1:]:
+            mover.journal.settle(ended(call))
+        assert mover.journal.open_keys() == {7: 1}
+        mover.journal.settle(ended(calls[0]))
+        assert not mover.journal.open_keys()
