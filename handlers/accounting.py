@@ -7,11 +7,11 @@ outcome and its record. It is charged at the terms it was opened under, whatever
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from handlers.details import details
 from handlers.errors import AddressRefused, LimitRefused, Refused
 from handlers.terms import Terms, TermsBook, answer_count, capped, is_capped, output_cap
 from limits.errors import LimiterUnavailable
@@ -27,9 +27,8 @@ from providers.types import CHAT, EMBEDDINGS, Call, Target, Usage
 from store.errors import LedgerFull
 from store.journal import Journal
 from store.records import MOST_MONEY
-from store.types import NEVER, ApiKey, LedgerRecord, Place, Tokens
+from store.types import NEVER, ApiKey, Place, Tokens
 
-MAX_VARIANT: Final = 40
 MAX_SAMPLE_BYTES: Final = 65_536  # of a call that is learned from; more would hold up the others
 UNRECORDED: Final = 0  # the ticket of a call that there was no room to write down
 BYTES_A_TOKEN: Final = 4  # of a whole body, its syntax included
@@ -49,7 +48,7 @@ class Account(Claim):
     __slots__ = (
         "attempt", "client_request_id", "cost_nanodollars", "details", "first_byte_ms", "is_stream", "place",
         "request_id", "started_at_ms", "status", "ticket", "total_ms", "used",
-        "_accounts", "_answers", "_input_bound", "_told_bytes", "_worst",
+        "_accounts", "_answers", "_input_bound", "_told_bytes", "wanted_nanodollars",
         "call", "is_open", "is_refused", "lane", "lowered_to", "terms", "text_bytes", "usage",
     )  # fmt: skip
 
@@ -102,8 +101,8 @@ class Account(Claim):
         )
         answers = self._answers * (output_cap(self.call.payload) or self.terms.max_output)
         self.tokens += most // BYTES_A_TOKEN
-        self._worst = self.terms.worst(most, answers, len(parts))
-        self.worst_nanodollars = self.least_nanodollars = self._worst
+        self.wanted_nanodollars = self.terms.worst(most, answers, len(parts))
+        self.worst_nanodollars = self.least_nanodollars = self.wanted_nanodollars
 
     def _measure(self, call: Call, is_bounded: bool) -> None:
         """What is to be reserved: the worst case in money, what may be expected in tokens. Raises Unbounded.
@@ -112,6 +111,7 @@ class Account(Claim):
         """
         terms, payload = self.terms, call.payload
         cap = output_cap(payload)
+        most_output = cap or terms.max_output
         is_plain = call.operation == CHAT and "n" not in payload and "best_of" not in payload
         answers = self._answers = 1 if is_plain else answer_count(payload)
         most = len(call.body)  # no text has more tokens than bytes
@@ -121,29 +121,24 @@ class Account(Claim):
         if is_bounded:
             most = input_tokens(call, terms.an_image)
             if terms.max_output and not is_capped(call):
-                self.call = capped(call, cap or terms.max_output)
+                self.call = capped(call, most_output)
         self._input_bound = most
-        self.worst_nanodollars = self._worst = terms.worst(most, answers * (cap or terms.max_output) + beside)
+        self.worst_nanodollars = self.wanted_nanodollars = terms.worst(most, answers * most_output + beside)
         if is_bounded and not beside:
-            least = min(cap or terms.max_output, LEAST_OUTPUT)
+            least = min(most_output, LEAST_OUTPUT)
             self.least_nanodollars = terms.worst(most, answers * least)
         else:
-            self.least_nanodollars = self._worst
+            self.least_nanodollars = self.wanted_nanodollars
 
     def ask(self) -> None:
         """Ask for all of it, as at first."""
-        self.worst_nanodollars = self._worst
+        self.worst_nanodollars = self.wanted_nanodollars
 
     def lower(self) -> None:
         """Ask for no more than the limiter has granted."""
         affordable = self.terms.affordable(self._input_bound, self.worst_nanodollars)
         self.lowered_to = affordable // self._answers
         self.call = capped(self.call, self.lowered_to)
-
-    @property
-    def is_lowered(self) -> bool:
-        """Did the limiter grant less than was asked for?"""
-        return self.worst_nanodollars < self._worst
 
     @property
     def sync(self) -> Callable[[], Awaitable[None]] | None:
@@ -182,7 +177,8 @@ class Account(Claim):
             self.note_usage(failure.usage)
         is_own = failure.kind == vendor.TIMEOUT and failure.status is None and not self.is_refused
         is_late = is_own and failure.dispatched
-        self._close("timeout" if is_late else "error", self._so_far(is_charged=is_late))
+        why = failure.kind if failure.status is None else f"{failure.kind} {failure.status}"
+        self._close("timeout" if is_late else "error", self._so_far(is_charged=is_late), why)
 
     def abandon(self, *, is_sent: bool) -> None:
         """Nobody waits for the answer any more. is_sent: may the vendor have seen the request?"""
@@ -232,16 +228,19 @@ class Account(Claim):
             source="estimated",
         )
 
-    def _close(self, status: str, usage: Usage) -> None:
+    def _close(self, status: str, usage: Usage, why: str = "") -> None:
         self.is_open = False
         self.lane.in_flight -= 1
         self.status = status
         self.used = usage
-        charge = self.cost_nanodollars = 0 if usage is NOTHING else min(self.price(usage), MOST_MONEY)
+        charge = 0 if usage is NOTHING else self.price(usage)
+        if charge > MOST_MONEY:
+            charge = MOST_MONEY
+        self.cost_nanodollars = charge
         accounts = self._accounts
         self.total_ms = accounts.since(self.started_at_ms)
-        is_usual = charge <= self.worst_nanodollars and not usage.has_rare_parts
-        self.details = "" if is_usual else details(usage, self)
+        is_usual = charge <= self.worst_nanodollars and not why and usage.is_common
+        self.details = "" if is_usual else details(usage, self, why)
         if self.ticket != UNRECORDED:
             accounts.journal.settle(self)
         # Only now: until its end is on record, a call may still turn out to have cost all that it reserved.
@@ -354,7 +353,7 @@ class Accounts:
         if account.refusal:
             key = account.rules
             raise LimitRefused(account, self._windows.end(key.budget_period, self._clock()))
-        if account.is_lowered:
+        if account.worst_nanodollars < account.wanted_nanodollars:  # the limiter has granted less
             account.lower()
         try:
             self.journal.begin(account)
@@ -378,23 +377,3 @@ class Accounts:
             self.estimator.learn_input(family, text, usage.input_tokens - fixed)
         if text_bytes and not usage.reasoning_tokens and not usage.audio_output_tokens:
             self.estimator.learn_output(family, text_bytes, usage.output_tokens)
-
-
-def details(usage: Usage, record: LedgerRecord) -> str:
-    """What is rare, as a JSON object; empty if there is nothing of it."""
-    found: dict[str, object] = {}
-    if usage.variant:
-        found["variant"] = usage.variant[:MAX_VARIANT].encode("ascii", "replace").decode()
-    if usage.requests > 1:
-        found["requests"] = usage.requests
-    elif usage.cost_nanodollars is not None:
-        found["cost_by"] = "provider"
-    if usage.is_unclear:
-        found["is_reasoning_unclear"] = True
-    if 0 < record.worst_nanodollars < record.cost_nanodollars:
-        found["overrun_nanodollars"] = record.cost_nanodollars - record.worst_nanodollars
-    for name in ("cache_write_1h_tokens", "cached_audio_tokens", "image_input_tokens", "image_output_tokens"):
-        count = getattr(usage, name)
-        if count:
-            found[name] = count
-    return json.dumps(found) if found else ""

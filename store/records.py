@@ -24,6 +24,7 @@ FRAME: Final = struct.Struct("<II")  # length of the body, its CRC-32
 PLACE_HEAD: Final = struct.Struct("<BI")
 OPEN_HEAD: Final = struct.Struct("<BQI15sBBQqqq")
 SETTLE_HEAD: Final = struct.Struct("<BQBBIIIIIIqII")
+pack_frame, pack_open, pack_settle = FRAME.pack, OPEN_HEAD.pack, SETTLE_HEAD.pack
 MAX_BODY_BYTES: Final = 65536  # no record is longer: a length beyond is that of a torn or foreign one
 MAX_CLIENT_ID_BYTES: Final = 128
 MAX_DETAIL_BYTES: Final = 200
@@ -46,7 +47,7 @@ def place_record(place: Place) -> bytes:
 
 def open_record(record: LedgerRecord) -> bytes:
     """Before the first byte goes up: who calls, where, and what it may cost at the worst."""
-    body = OPEN_HEAD.pack(
+    body = pack_open(
         OPEN,
         record.ticket,
         record.place.number,
@@ -60,14 +61,14 @@ def open_record(record: LedgerRecord) -> bytes:
     )
     if record.client_request_id:
         body += record.client_request_id.encode("utf-8", "replace")[:MAX_CLIENT_ID_BYTES]
-    return FRAME.pack(len(body), crc32(body)) + body
+    return pack_frame(len(body), crc32(body)) + body
 
 
 def settle_record(record: LedgerRecord) -> bytes:
     """Before the last byte goes down: what was used and what it costs."""
     used = record.used
     try:
-        body = SETTLE_HEAD.pack(
+        body = pack_settle(
             SETTLE,
             record.ticket,
             STATUS_NUMBERS[record.status],
@@ -87,7 +88,7 @@ def settle_record(record: LedgerRecord) -> bytes:
     if record.details:
         details = record.details.encode()
         body += details if len(details) <= MAX_DETAIL_BYTES else b""
-    return FRAME.pack(len(body), crc32(body)) + body
+    return pack_frame(len(body), crc32(body)) + body
 
 
 def _bounded_settle_record(record: LedgerRecord) -> bytes:
@@ -149,6 +150,11 @@ def _next_good(data: bytes, start: int) -> int | None:
             if 0 < length <= MAX_BODY_BYTES and crc32(data[begin : begin + length]) == checksum:
                 return at
     return None
+
+
+def key_of(record: bytes) -> int:
+    """Whose call an open record begins."""
+    return int(OPEN_HEAD.unpack_from(record, FRAME.size)[6])
 
 
 def claim_id(request_id: str, attempt: int) -> str:

@@ -223,6 +223,8 @@ def test_a_failure_is_charged_only_what_was_reported_seen_or_timed_out(world: Wo
         ("error", "estimated", 6, 10),
         ("error", "reported", 7, 8),
     ]
+    told = [json.loads(row.details or "")["error"] for row in world.rows()]
+    assert told == ["timeout", "timeout", "timeout 504", "incomplete", "incomplete", "incomplete"]
 
 
 def test_a_full_journal_refuses_with_503_but_settles_what_began(tmp_path: Path) -> None:
