@@ -3,8 +3,10 @@
 # make lint    formatter, linter, types
 # make crash   50 rounds of kill -9 under load (a few of them are in `make test`)
 # make soak    20 crowds of 500 calls on a budget for few, one process and three, kill -9 among them
-# make size    the ledger with ten million rows: start, reports, batches (ARGS="--rows 1000000 --dir /var/tmp/x")
+# make fuzz    the management API and the calls by schemathesis, at length
+# make size    the ledger with ten million rows: start, reports, pages, batches (ARGS="--rows 1000000 --dir /var/tmp/x")
 # make bench   CPU per request beside nginx, on this machine (PEERS=litellm for a side-by-side)
+# make screenshots  take the README's pictures anew
 # make lock    renew both lock files from setup.cfg
 # PYTHON=/path/to/python3.x chooses the interpreter of .venv, else the distribution's or the first suitable one.
 
@@ -17,14 +19,14 @@ export PYTHON PEERS
 VENV := .venv/bin/python
 ROOMS := rooya.py handlers providers limits store
 
-.PHONY: run test lint crash soak size bench lock
+.PHONY: run test lint crash soak fuzz size bench screenshots lock
 
 run:
 	@.ci/venv runtime
 	@exec $(VENV) rooya.py serve $(ARGS)
 
 test:
-	@.ci/machine python redis-server nginx node npm
+	@.ci/machine python redis-server nginx node npm chromium
 	@.ci/venv dev
 	@.ci/node-sdk
 	@exec $(VENV) -m pytest $(PYTEST_ARGS)
@@ -46,6 +48,11 @@ soak:
 	@.ci/venv dev
 	@SOAK_ROUNDS=20 exec $(VENV) -m pytest tests/sdk/test_shared_limits.py
 
+fuzz:
+	@.ci/machine python
+	@.ci/venv dev
+	@FUZZ_EXAMPLES=500 exec $(VENV) -m pytest -k keeps_what_it_says tests/sdk/test_reference.py
+
 size:
 	@.ci/machine python
 	@.ci/venv dev
@@ -55,6 +62,12 @@ bench:
 	@.ci/machine python redis-server nginx wrk
 	@.ci/venv dev
 	@exec $(VENV) tests/bench/run.py $(ARGS)
+
+screenshots:
+	@.ci/machine python node npm chromium
+	@.ci/venv dev
+	@.ci/node-sdk
+	@exec $(VENV) tests/screenshots/take.py
 
 lock:
 	@.ci/venv dev

@@ -29,6 +29,7 @@ from handlers.answering import NANODOLLARS
 from handlers.catalog_keeping import CatalogKeeper, CatalogSync
 from handlers.client_address import ClientAddresses
 from handlers.console import announce
+from handlers.dashboard import Dashboard, Parts, open_dashboard
 from handlers.gate import Addresses, Gate
 from handlers.health_keeping import HealthKeeper
 from handlers.inference import Authenticator
@@ -36,6 +37,7 @@ from handlers.limiting import Limiting
 from handlers.model_pages import ListHealth, ModelPages, Source, TrafficHealth
 from handlers.price_keeping import PriceKeeper
 from handlers.probing import Means, Prober
+from handlers.refusals import Refusals
 from handlers.relay import Relay
 from handlers.request_id import RequestIds
 from handlers.routes import Rooms, Routes
@@ -62,7 +64,6 @@ from store.probes import Probes
 from store.recovery import Tell
 from store.rests import Rests
 from store.retention import Keep
-from store.secret import cookie_secret
 from store.settings import Settings
 from store.syncing import GroupSync
 
@@ -79,6 +80,7 @@ class Gateway:
         self._settings = settings
         self._closing = closing
         self._started_at = time.monotonic()
+        self._refusals = Refusals()
         self._stop = asyncio.Event()
         self.places: list[str] = []
         self.warnings = settings.warnings()
@@ -92,7 +94,6 @@ class Gateway:
         database = await Database.open(settings.server.data_dir / "rooya.db")
         closing.push_async_callback(database.close)
         await self._keep_health(database)
-        cookie_secret(settings.server.data_dir)
         self.keys = ApiKeys(database, settings.limits.tiers)
         redis = redis_client(settings.limits.redis_url)
         if redis is not None:
@@ -109,7 +110,9 @@ class Gateway:
         limiter = await self._limiting.build(self._books, self._mover, self._incarnation)
         self.warnings += self._limiting.warnings
         accounts = await self._keep_accounts(database, limiter)
-        self._server = self._build_server(accounts, limiter)
+        dashboard = await open_dashboard(self._shown(database), closing)
+        self.setup_token = dashboard.setup_token
+        self._server = self._build_server(accounts, limiter, dashboard)
         await self._listen()
         gc.freeze()  # what start-up made lives on: the collector need not walk it again and again
         gc.set_threshold(*GC_THRESHOLDS)
@@ -141,7 +144,7 @@ class Gateway:
     async def _keep_accounts(self, database: Database, limiter: Limiter) -> Accounts:
         """What calls cost: prices, and the journal that they are written to."""
         settings = self._settings
-        price_list = PriceList()
+        self._price_list = price_list = PriceList()
         self._closing.push_async_callback(price_list.close)
         estimator = Estimator()
         terms = TermsBook(router=self.router, prices=price_list, estimator=estimator, clock=time.time)
@@ -199,10 +202,11 @@ class Gateway:
         await prober.start()
         self._sources.append(prober)
 
-    def _build_server(self, accounts: Accounts, limiter: Limiter) -> Server:
+    def _build_server(self, accounts: Accounts, limiter: Limiter, dashboard: Dashboard) -> Server:
         settings = self._settings
         gate = Gate(
             limiter=limiter,
+            refusals=self._refusals,
             addresses=Addresses(settings.limits.ip_exempt),
             ip_rpm=settings.limits.ip_rpm,
             is_for_all=settings.limits.ip_scope == "all",
@@ -215,6 +219,7 @@ class Gateway:
             router=self.router,
             estimator=accounts.estimator,
             pages=self._pages,
+            dashboard=dashboard,
             settings=settings,
             state=self.state,
             uptime_seconds=lambda: time.monotonic() - self._started_at,
@@ -225,6 +230,24 @@ class Gateway:
             bounds=Bounds(body_bytes=settings.server.max_body_bytes),
             addresses=ClientAddresses(settings.server.trusted_proxies),
             request_ids=RequestIds(),
+        )
+
+    def _shown(self, database: Database) -> Parts:
+        return Parts(
+            settings=self._settings,
+            database=database,
+            keys=self.keys,
+            keyring=self._keyring,
+            mover=self._mover,
+            router=self.router,
+            health=self._health,
+            pages=self._pages,
+            transport=self._transport,
+            prices=self._price_list,
+            state=self.state,
+            refusals=self._refusals,
+            is_limiter_up=self._limiting.is_up,
+            is_draining=lambda: self._server.is_draining,
         )
 
     def _build_relay(self, accounts: Accounts) -> Relay:
@@ -304,6 +327,7 @@ async def run(settings: Settings) -> None:
             warnings=gateway.warnings,
             model=next(iter(gateway.router.models()), "MODEL"),
             has_keys=bool(await gateway.keys.list()),
+            setup_token=gateway.setup_token,
         )
         await gateway.wait()
         await gateway.drain()

@@ -35,19 +35,30 @@ class BaseHandler(RequestHandler):
         self.write(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        answer = self.failure(status_code, kwargs)
+        self.begin(answer)
+        _ = self.finish(answer.body)  # the future is for flow control, of which a page of text has no need
+
+    def failure(self, status_code: int, kwargs: Mapping[str, Any]) -> errors.Answer:
+        """What went wrong, by the one table."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         known = error is not None and not isinstance(error, HTTPError)
-        answer = errors.answer(error) if known else errors.for_status(status_code)
+        return errors.answer(error) if known else errors.for_status(status_code)
+
+    def begin(self, answer: errors.Answer) -> None:
+        """A refusal's status and header lines."""
         self.set_status(answer.status)
         for line in answer.headers.decode("latin-1").split("\r\n")[:-1]:
             name, _, value = line.partition(": ")
             self.set_header(name, value)
         if answer.status == 405:
             self.set_header("Allow", ", ".join(self._allowed_methods()))
-        _ = self.finish(answer.body)  # the future is for flow control, of which a page of text has no need
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        if not isinstance(value, errors.KNOWN):
+        is_the_clients = (
+            isinstance(value, HTTPError) and value.status_code < 500
+        )  # anybody could fill the log
+        if not is_the_clients and not isinstance(value, errors.KNOWN):
             super().log_exception(typ, value, tb)
 
     def _allowed_methods(self) -> list[str]:

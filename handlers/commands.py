@@ -16,21 +16,25 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from handlers import command_values as values
-from handlers import models_commands, usage_commands
+from handlers import models_commands, usage_commands, users_commands
+from handlers.key_keeping import key_row
 from handlers.verbs import Result, Tables
 from limits.windows import Windows
 from providers.errors import ProviderMisconfigured
 from providers.router import Router
 from store import standing
 from store.catalog import CatalogLists
+from store.credentials import Credentials
 from store.database import Database
 from store.errors import Invalid, NotFound, SchemaError, SettingsError, StoreUnavailable
 from store.keys import PERIODS, ApiKeys, NewKey
 from store.prices import Prices
+from store.secret import cookie_secret
+from store.sessions import Sessions
 from store.settings import Settings
 from store.types import ApiKey
 from store.usage import UsageReader
-from store.users import User, Users
+from store.users import Users
 
 REFUSALS: Final = (SettingsError, ProviderMisconfigured, Invalid, NotFound, SchemaError, StoreUnavailable)
 
@@ -90,7 +94,9 @@ async def _on_database(options: argparse.Namespace, settings: Settings, world: W
         tables = Tables(
             settings=settings,
             keys=ApiKeys(database, settings.limits.tiers),
-            users=Users(database),
+            users=Users(database, tiers=settings.limits.tiers),
+            credentials=Credentials(database, cookie_secret(settings.server.data_dir)),
+            sessions=Sessions(database),
             usage=UsageReader(database),
             prices=Prices(database, time.time),
             catalog=CatalogLists(database),
@@ -194,57 +200,6 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if name not in ("prefix", "last4")}
 
 
-def key_row(key: ApiKey) -> dict[str, Any]:
-    """A key as JSON: no secret in it."""
-    return {
-        "id": key.id,
-        "name": key.name,
-        "prefix": key.prefix,
-        "last4": key.last4,
-        "state": values.state(key.disabled_at, key.expires_at),
-        "user_id": key.user_id,
-        "tier": key.tier,
-        "rpm": key.rpm,
-        "tpd": key.tpd,
-        "max_parallel": key.max_parallel,
-        "budget_usd": values.usd(key.budget_nanodollars),
-        "budget_period": key.budget_period,
-        "models": None if key.models is None else sorted(key.models),
-        "expires_at": key.expires_at,
-        "disabled_at": key.disabled_at,
-        "created_at": key.created_at,
-    }
-
-
-# Users
-
-
-async def _users_create(options: argparse.Namespace, tables: Tables) -> Result:
-    user = await tables.users.create(options.email, is_admin=options.admin)
-    line = f"Created {'admin' if user.is_admin else 'user'} {user.id} {user.email}"
-    return Result(user_row(user), [line])
-
-
-async def _users_list(options: argparse.Namespace, tables: Tables) -> Result:
-    rows = [user_row(user) for user in await tables.users.list()]
-    table = [
-        ("id", "email", "admin"),
-        *((str(r["id"]), r["email"], values.cell(r["is_admin"])) for r in rows),
-    ]
-    return Result(rows, values.aligned(table))
-
-
-def user_row(user: User) -> dict[str, Any]:
-    """An account as JSON."""
-    return {
-        "id": user.id,
-        "email": user.email,
-        "is_admin": user.is_admin,
-        "created_at": user.created_at,
-        "disabled_at": user.disabled_at,
-    }
-
-
 VERBS: Final[Mapping[tuple[str, str], Callable[..., Awaitable[Result]]]] = {
     ("keys", "create"): _keys_create,
     ("keys", "list"): _keys_list,
@@ -253,8 +208,12 @@ VERBS: Final[Mapping[tuple[str, str], Callable[..., Awaitable[Result]]]] = {
     ("keys", "deactivate"): _keys_deactivate,
     ("keys", "rotate"): _keys_rotate,
     ("keys", "update"): _keys_update,
-    ("users", "create"): _users_create,
-    ("users", "list"): _users_list,
+    ("users", "create"): users_commands.create,
+    ("users", "list"): users_commands.list_users,
+    ("users", "password"): users_commands.password,
+    ("users", "disable"): users_commands.disable,
+    ("users", "enable"): users_commands.enable,
+    ("users", "token"): users_commands.token,
     ("models", "list"): models_commands.list_models,
     ("models", "sync"): models_commands.sync,
     ("usage", "report"): usage_commands.report,
@@ -284,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("check", parents=[common], help="is the configuration good?")
     output = _output(common)
     _add_keys(verbs.add_parser("keys", help="API keys"), output)
-    _add_users(verbs.add_parser("users", help="accounts"), output)
+    users_commands.add_options(verbs.add_parser("users", help="accounts"), output)
     models_commands.add_options(verbs.add_parser("models", help="what can be asked for"), output)
     usage = verbs.add_parser("usage", parents=[output], help="what was used, and what it cost")
     # Below an action of its own an option that is not given must not undo the one given before it.
@@ -337,14 +296,6 @@ def _add_keys(parser: argparse.ArgumentParser, output: _Parser) -> None:
     update.add_argument("--models", type=values.models, default=absent, metavar="a,b|any")
     update.add_argument("--expires", type=values.moment, default=absent, metavar="T|never")
     update.add_argument("--reset-spend", action="store_true")
-
-
-def _add_users(parser: argparse.ArgumentParser, output: _Parser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", parents=[output])
-    create.add_argument("--email", required=True, metavar="E")
-    create.add_argument("--admin", action="store_true")
-    actions.add_parser("list", parents=[output])
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -24,7 +24,15 @@ from limits.errors import LimiterUnavailable
 from limits.types import Claim
 from providers import errors as vendor
 from providers.errors import ModelNotFound, OperationNotOffered, ProviderError, Unsupported
-from store.errors import KeyRefused, LedgerFull, StoreUnavailable
+from store.errors import (
+    Invalid,
+    KeyRefused,
+    LedgerFull,
+    NotFound,
+    Overloaded,
+    StoreUnavailable,
+    TookTooLong,
+)
 
 INVALID: Final = "invalid_request_error"
 SERVER: Final = "server_error"
@@ -60,6 +68,20 @@ REFUSALS: Final = {
         "unbounded_cost",
         "What this may cost has no bound, and the API key has a budget.",
     ),
+    "not_signed_in": Row(401, INVALID, "not_signed_in", "Sign in, or send an API token of an account."),
+    "not_allowed": Row(403, INVALID, "not_allowed", "This account may not do that."),
+    "wrong_login": Row(401, INVALID, "wrong_login", "The e-mail address or the password is wrong."),
+    "wrong_code": Row(401, INVALID, "wrong_code", "The code is wrong, or has been used."),
+    "registration_closed": Row(
+        403, INVALID, "registration_closed", "Nobody can sign up here without an invitation."
+    ),
+    "link_spent": Row(403, INVALID, "link_spent", "This link has been used or has expired: ask for another."),
+    "oidc_failed": Row(502, SERVER, "oidc_failed", "The sign-in provider did not say who you are."),
+    "oidc_stale": Row(400, INVALID, "oidc_stale", "This sign-in took too long: start again."),
+    "busy": Row(503, SERVER, "busy", "Too many people are signing in at the moment: try again."),
+    "xsrf": Row(
+        403, INVALID, "xsrf_refused", "The form is too old or came from another site: load it again."
+    ),
     "not_found": Row(404, INVALID, "not_found", "There is nothing at this path."),
     "method_not_allowed": Row(405, INVALID, "method_not_allowed", "This path does not take that method."),
     "request_timeout": Row(408, INVALID, "request_timeout", "The request did not arrive in time."),
@@ -73,6 +95,12 @@ REFUSALS: Final = {
     ),
     "limiter_unavailable": Row(
         503, SERVER, "limiter_unavailable", "The gateway cannot check this API key's budget at the moment."
+    ),
+    "took_too_long": Row(
+        503, SERVER, "took_too_long", "This report took too long. Choose a shorter time, or look for less."
+    ),
+    "overloaded": Row(
+        503, SERVER, "overloaded", "Too many reports are being made at once. Try again in a moment."
     ),
     "store_unavailable": Row(
         503, SERVER, "store_unavailable", "The gateway cannot look up API keys at the moment."
@@ -127,6 +155,14 @@ class LimitRefused(Exception):
         self.reset_at = reset_at
 
 
+class LoginThrottled(Exception):
+    """Too many failed logins, of the account or from the address."""
+
+    def __init__(self, wait_seconds: int) -> None:
+        super().__init__(wait_seconds)
+        self.wait_seconds = wait_seconds
+
+
 class AddressRefused(Exception):
     """An address has sent too many requests. wait_ms: until one would pass."""
 
@@ -139,16 +175,21 @@ KNOWN: Final = (
     Refused,
     LimitRefused,
     AddressRefused,
+    LoginThrottled,
     LimiterUnavailable,
     KeyRefused,
     StoreUnavailable,
     LedgerFull,
+    TookTooLong,
+    Overloaded,
     InvalidJSON,
     InvalidParameter,
     ModelNotFound,
     OperationNotOffered,
     Unsupported,
     ProviderError,
+    Invalid,
+    NotFound,
 )
 
 
@@ -187,8 +228,28 @@ def _(error: StoreUnavailable) -> Answer:
 
 
 @answer.register
+def _(error: Invalid) -> Answer:
+    return _render(Row(400, INVALID, "invalid_value"), f"{error}"[:1].upper() + f"{error}."[1:], None)
+
+
+@answer.register
+def _(error: NotFound) -> Answer:
+    return _render(REFUSALS["not_found"], f"There is no {error.what}.", None)
+
+
+@answer.register
 def _(error: LedgerFull) -> Answer:
     return _render(REFUSALS["ledger_full"], None, None, b"Retry-After: 1\r\n")
+
+
+@answer.register
+def _(error: TookTooLong) -> Answer:
+    return _render(REFUSALS["took_too_long"], None, None, NO_RETRY)
+
+
+@answer.register
+def _(error: Overloaded) -> Answer:
+    return _render(REFUSALS["overloaded"], None, None, b"Retry-After: 2\r\n")
 
 
 @answer.register
@@ -199,6 +260,13 @@ def _(error: LimiterUnavailable) -> Answer:
 @answer.register
 def _(error: AddressRefused) -> Answer:
     return _render(LIMITS[limit.ADDRESS], None, None, _retry_after(error.wait_ms))
+
+
+@answer.register
+def _(error: LoginThrottled) -> Answer:
+    row = Row(429, RATE, "login_throttled")
+    text = f"Too many failed attempts: try again in {error.wait_seconds} seconds."
+    return _render(row, text, None, _retry_after(error.wait_seconds * 1000))
 
 
 @answer.register

@@ -265,7 +265,8 @@ class Connection(asyncio.Protocol):
         """The answer is written: go on with the next request, or end the connection."""
         if exchange is not self._exchange:
             return
-        if not exchange.keep_alive:
+        is_last = self._server.is_draining and exchange.is_complete and not self._waiting
+        if not exchange.keep_alive or is_last:
             self._shut(is_clean=exchange.is_complete and not self._waiting)
         elif exchange.is_complete:
             self._exchange = None

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-from handlers.errors import AddressRefused
+from handlers.errors import AddressRefused, LimitRefused
 from handlers.exchange import Exchange
+from handlers.refusals import Refusals
 from limits.errors import LimiterUnavailable
 from limits.types import Claim, Limiter, Rules
 from limits.windows import Windows
@@ -72,12 +73,14 @@ class Gate:
         self,
         *,
         limiter: Limiter,
+        refusals: Refusals,
         addresses: Addresses,
         ip_rpm: int,
         is_for_all: bool,
         clock: Callable[[], float],
     ) -> None:
         self._limiter = limiter
+        self._refusals = refusals
         self._addresses = addresses
         self._ip_rpm = ip_rpm
         self.is_for_all = is_for_all
@@ -97,6 +100,8 @@ class Gate:
 
     async def explain(self, exchange: Exchange, error: Exception) -> tuple[Exception, bytes]:
         """What a request fails with after all, and the header lines that tell what its key has left."""
+        if isinstance(error, LimitRefused) and exchange.key is not None:
+            self._refusals.note(exchange.key.id, error.claim.refusal)
         try:
             if exchange.passing is not None:
                 await pass_(exchange.passing)

@@ -77,11 +77,13 @@ class Inference:
         self._relay = relay
         self._is_strict = is_strict
 
-    async def serve(self, exchange: Exchange, operation: str) -> None:
+    async def serve(self, exchange: Exchange, operation: str, key: ApiKey | None = None) -> None:
+        """key: whose call it is, where that is known already."""
         self._gate.enter(exchange)
-        digest, key = self._authenticator.find(exchange.head.field(b"authorization"))
         if key is None:
-            key = await self._authenticator.look_up(digest)
+            digest, key = self._authenticator.find(exchange.head.field(b"authorization"))
+            if key is None:
+                key = await self._authenticator.look_up(digest)
         exchange.key = key
         body = await exchange.read_body()
         payload = parse(body)

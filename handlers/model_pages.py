@@ -139,7 +139,7 @@ class ModelPages:
         counts = {HEALTHY: 0, DOWN: 0, UNKNOWN: 0}
         rows: list[str] = []
         for number, row in enumerate(self._rows, 1):
-            word, latency_ms = self._seen(row)
+            word, latency_ms = self.seen(row.provider, row.model)
             counts[word] += 1
             is_available = "false" if word == DOWN else "true"
             latency = "null" if latency_ms is None else latency_ms
@@ -152,9 +152,10 @@ class ModelPages:
         sums = _json({"total": len(rows), **counts})
         return f'{{"object":"list","data":[{",".join(rows)}],{sums[1:]}'.encode()
 
-    def _seen(self, row: StatusRow) -> tuple[str, int | None]:
+    def seen(self, provider: str, model: str) -> tuple[str, int | None]:
+        """How a provider's model does, by the first source that knows. model: the provider's name."""
         for source in self._health:
-            found = source.seen(row.provider, row.model)
+            found = source.seen(provider, model)
             if found[0] != UNKNOWN:
                 return found
         return UNKNOWN, None

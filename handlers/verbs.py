@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from providers.router import Router
 from store.catalog import CatalogLists
+from store.credentials import Credentials
 from store.keys import ApiKeys
 from store.prices import Prices
+from store.sessions import Sessions
 from store.settings import Settings
 from store.usage import UsageReader
 from store.users import Users
@@ -22,6 +24,8 @@ class Tables:
     settings: Settings
     keys: ApiKeys
     users: Users
+    credentials: Credentials
+    sessions: Sessions
     usage: UsageReader
     prices: Prices
     catalog: CatalogLists

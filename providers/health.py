@@ -197,6 +197,10 @@ class Health:
             condition.lanes.append(lane)
         return lane
 
+    def lanes(self, provider: str) -> list[Lane]:
+        """All that calls to a provider have gone by."""
+        return [lane for lane in self._lanes.values() if lane.condition.provider == provider]
+
     def succeeded(self, lane: Lane, now: float, seconds: float) -> None:
         """A call was answered, its first byte after so many seconds."""
         is_news = lane.condition.succeeded(now, seconds)

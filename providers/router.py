@@ -192,13 +192,16 @@ class Router:
         """The providers' own lists in use, by the provider's name."""
         return self._names.catalog.lists
 
-    def listing_providers(self) -> list[ProviderSpec]:
-        """Those who may have a list of their own."""
+    def providers(self) -> list[ProviderSpec]:
+        """All that are configured."""
         return [
             ProviderSpec(provider.name, provider.kind, provider.base_url, provider.secrets)
             for provider in self._providers.values()
-            if DIALECTS.get(provider.kind, USUAL) is not None
         ]
+
+    def listing_providers(self) -> list[ProviderSpec]:
+        """Those who may have a list of their own."""
+        return [spec for spec in self.providers() if DIALECTS.get(spec.kind, USUAL) is not None]
 
     def models(self) -> Mapping[str, PublicModel]:
         """What is listed, by name; the same object until it changes."""
@@ -221,7 +224,7 @@ class Router:
         entries = self._entries(name)
         if not entries:
             raise ModelNotFound(name)
-        return entries[0].targets[0]
+        return min(entries, key=lambda entry: entry.priority).targets[0]
 
     def target_at(self, name: str, place: TargetSpec) -> Target:
         """The target of a model at one of its places, with the secret that has the fewest calls."""

@@ -216,9 +216,9 @@ class Usage:
         )
 
     @property
-    def has_rare_parts(self) -> bool:
-        """Is there anything in it that most answers never have?"""
-        return bool(
+    def is_common(self) -> bool:
+        """Is there nothing in it that most answers never have?"""
+        return not (
             self.variant
             or self.cost_nanodollars is not None
             or self.is_unclear

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import ujson
 
-from store.database import Database, Transaction
+from store.database import Database, Row, Transaction
 
 LISTS: Final = """SELECT provider, kind, base_url, read_at, latency_ms, failing_since, failure, is_outage
     FROM catalog_lists"""
@@ -97,8 +97,11 @@ class CatalogLists:
         found: dict[str, list[ModelRow]] = {}
         for provider, *row in models:
             found.setdefault(provider, []).append(ModelRow(*row))
-        rows = [ListRow(ListPlace(*row[:3]), row[3], row[4], row[5], row[6], bool(row[7])) for row in lists]
-        return rows, found, 0 if version is None else int(version[0])
+        return [_list_row(row) for row in lists], found, 0 if version is None else int(version[0])
+
+    async def lists(self) -> list[ListRow]:
+        """How reading them goes, without their models."""
+        return [_list_row(row) for row in await self._database.fetch_all(LISTS)]
 
     async def take_turns(self, places: Sequence[ListPlace], now: int, until: int, since: int = 0) -> set[str]:
         """The providers whose list is due, or was nobody's turn since then: the caller reads them, and nobody
@@ -135,6 +138,10 @@ class CatalogLists:
         async with self._database.transaction() as transaction:
             await _make_room(transaction, place)
             await transaction.execute(FAILED, (due_at, now, failure, int(is_outage), place.provider))
+
+
+def _list_row(row: Row) -> ListRow:
+    return ListRow(ListPlace(*row[:3]), row[3], row[4], row[5], row[6], bool(row[7]))
 
 
 async def _make_room(transaction: Transaction, place: ListPlace) -> None:

@@ -9,12 +9,23 @@ if TYPE_CHECKING:
     from store.settings import Settings
 
 DEAREST_USD: Final = 1000.0  # per million tokens; what is above was meant for something else
+LOCAL: Final = ("127.", "::1", "localhost")  # addresses that nobody else reaches
 CHEAPEST_USD: Final = 0.001  # below it somebody has typed the price of one token
 
 
 def cautions(settings: Settings) -> list[str]:
     """All of them."""
-    return [*_unreachable_tiers(settings), *_odd_prices(settings)]
+    return [*_open_doors(settings), *_unreachable_tiers(settings), *_odd_prices(settings)]
+
+
+def _open_doors(settings: Settings) -> Iterator[str]:
+    server = settings.server
+    is_reached = bool(server.public_url) or not server.address.startswith(LOCAL)
+    if server.registration == "open" and is_reached and settings.providers:
+        yield (
+            "anybody who reaches the dashboard can sign up, make keys and spend your providers' money within "
+            'the free tier: set server.registration = "invite" if that is not meant'
+        )
 
 
 def _unreachable_tiers(settings: Settings) -> Iterator[str]:

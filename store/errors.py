@@ -53,3 +53,11 @@ class DataDirectoryTaken(Exception):
             f"another process serves the data directory {data_dir}. Stop it first; for several processes "
             "on one directory set limits.redis_url and server.processes."
         )
+
+
+class TookTooLong(Exception):
+    """A report was given up after its time. Asking for less of it helps."""
+
+
+class Overloaded(Exception):
+    """Too many reports are being made at once. Asking again in a moment helps."""

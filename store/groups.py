@@ -92,6 +92,16 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Oidc:
+    """issuer: empty = nobody signs in that way."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderEntry:
     """A `[[providers]]` entry; api_keys are the secrets themselves."""
 

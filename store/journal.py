@@ -8,8 +8,10 @@ so an end is never refused. The mover allocates segments ahead and reads them.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from store.errors import LedgerFull
-from store.records import MAX_SETTLE_BYTES, open_record, place_record, settle_record
+from store.records import MAX_SETTLE_BYTES, key_of, open_record, place_record, settle_record
 from store.segments import Segment
 from store.types import LedgerRecord, Place
 
@@ -39,6 +41,10 @@ class Journal:
         """Is there no room for another call?"""
         needed = self.segment.end + self._reserved + MAX_SETTLE_BYTES
         return self.spare is None and needed > self.segment.size
+
+    def open_keys(self) -> Counter[int]:
+        """How many calls of each key are under way."""
+        return Counter(key_of(data) for _, data in self._opened.values())
 
     def begin(self, record: LedgerRecord) -> None:
         """Write down a call that is about to be sent. Raises LedgerFull: then do not send it."""

@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from store.audit import OPERATOR, Actor, Change, note
 from store.database import Database, Transaction
 from store.errors import Invalid, NotFound, StoreUnavailable
 from store.types import ApiKey
 
 ALPHABET: Final = string.ascii_letters + string.digits
 SECRET_LENGTH: Final = 48
+LONGEST_NAME: Final = 200
 PERIODS: Final = ("total", "day", "week", "month")
 MOST: Final = 2**53 - 1  # what a Redis script, counting in doubles, and a JSON number hold exactly
 
@@ -51,9 +53,26 @@ CHANGEABLE: Final = frozenset(
         "models",
         "expires_at",
         "disabled_at",
+        "disabled_by",
         "spend_reset_at",
         "max_parallel",
     }
+)
+
+
+FACTS: Final = (
+    "name",
+    "user_id",
+    "tier",
+    "rpm",
+    "tpd",
+    "budget_nanodollars",
+    "budget_period",
+    "models",
+    "expires_at",
+    "disabled_at",
+    "spend_reset_at",
+    "max_parallel",
 )
 
 
@@ -93,15 +112,24 @@ class ApiKeys:
         self._tiers = tiers
         self._clock = clock
 
-    async def create(self, new: NewKey) -> tuple[ApiKey, str]:
-        """Store a key; its row and its plaintext, which nobody can ask for again. Raises Invalid."""
+    async def create(
+        self, new: NewKey, *, by: Actor = OPERATOR, most: int | None = None
+    ) -> tuple[ApiKey, str]:
+        """Store a key; its row and its plaintext, which nobody can ask for again. Raises Invalid.
+
+        most: keys that its account may have, None = any number.
+        """
         self._check(vars_of(new))
         plaintext, digest = draw_secret()
         now = int(self._clock())
         try:
             async with self._database.transaction() as transaction:
+                if most is not None:
+                    await _check_count(transaction, new.user_id, most)
                 key_id = await _insert_key(transaction, new, now)
                 await _insert_secret(transaction, key_id, plaintext, digest, now)
+                after = await _facts(transaction, key_id)
+                await note(transaction, by, Change("key.create", f"key {key_id}", None, after), now)
         except sqlite3.IntegrityError as error:
             raise Invalid(f"there is no account {new.user_id}") from error
         return await self.find(key_id), plaintext
@@ -122,6 +150,35 @@ class ApiKeys:
             rows = await snapshot.fetch_all(f"{SELECT} WHERE s.expires_at IS NULL ORDER BY k.id")
         return [self._key(row, with_secret_expiry=False) for row in rows]
 
+    async def list_of(self, user_id: int) -> Sequence[ApiKey]:
+        """As `list`, of one account."""
+        rows = await self._database.fetch_all(
+            f"{SELECT} WHERE s.expires_at IS NULL AND k.user_id = ? ORDER BY k.id", (user_id,)
+        )
+        return [self._key(row, with_secret_expiry=False) for row in rows]
+
+    async def disabled_by(self, key_id: int) -> int | None:
+        """The account that deactivated a key; None where none did."""
+        row = await self._database.fetch_one("SELECT disabled_by FROM api_keys WHERE id = ?", (key_id,))
+        return None if row is None else row[0]
+
+    async def uses(self) -> dict[int, int]:
+        """key -> when it was last used, Unix seconds: to ten minutes on the last day, else to the day."""
+        rows = await self._database.fetch_all(
+            """SELECT key_id, max(at) FROM (
+                   SELECT key_id, max(slice) * 600 + 599 AS at FROM key_tokens GROUP BY key_id
+                   UNION ALL SELECT key_id, max(day) * 86400 FROM usage_daily GROUP BY key_id
+               ) GROUP BY key_id"""
+        )
+        return dict(rows)
+
+    async def spend(self, key_id: int, window: int) -> int:
+        """What a key has spent in a window of its budget, nano-dollars, as far as calls are in the ledger."""
+        row = await self._database.fetch_one(
+            "SELECT cost_nanodollars FROM key_spend WHERE key_id = ? AND window = ?", (key_id, window)
+        )
+        return 0 if row is None else int(row[0])
+
     async def look_up(self, digest: bytes) -> tuple[ApiKey | None, int]:
         """The key of a secret and the `keys_version` at which that was so, read in one transaction.
 
@@ -140,7 +197,9 @@ class ApiKeys:
             raise StoreUnavailable(NO_VERSION)
         return int(row[0])
 
-    async def update(self, key_id: int, changes: Mapping[str, Any]) -> ApiKey:
+    async def update(
+        self, key_id: int, changes: Mapping[str, Any], *, by: Actor = OPERATOR, action: str = "key.update"
+    ) -> ApiKey:
         """Set columns (see CHANGEABLE; models as a frozenset). Raises NotFound, Invalid."""
         unknown = set(changes) - CHANGEABLE
         if unknown:
@@ -153,22 +212,25 @@ class ApiKeys:
             values["models"] = models_text(values["models"])
         settings = ", ".join(f"{column} = ?" for column in values)
         async with self._database.transaction() as transaction:
-            changed = await transaction.execute(
+            before = await _facts(transaction, key_id)
+            await transaction.execute(
                 f"UPDATE api_keys SET {settings} WHERE id = ?", (*values.values(), key_id)
             )
-        if not changed:
-            raise NotFound(f"API key {key_id}")
+            after = await _facts(transaction, key_id)
+            await note(transaction, by, Change(action, f"key {key_id}", before, after), int(self._clock()))
         return await self.find(key_id)
 
-    async def deactivate(self, key_id: int) -> ApiKey:
+    async def deactivate(self, key_id: int, *, by: Actor = OPERATOR) -> ApiKey:
         """Refuse the key from now on. Raises NotFound."""
-        return await self.update(key_id, {"disabled_at": int(self._clock())})
+        changes = {"disabled_at": int(self._clock()), "disabled_by": by.user_id}
+        return await self.update(key_id, changes, by=by, action="key.deactivate")
 
-    async def activate(self, key_id: int) -> ApiKey:
+    async def activate(self, key_id: int, *, by: Actor = OPERATOR) -> ApiKey:
         """Take a deactivation back. Raises NotFound."""
-        return await self.update(key_id, {"disabled_at": None})
+        changes = {"disabled_at": None, "disabled_by": None}
+        return await self.update(key_id, changes, by=by, action="key.activate")
 
-    async def rotate(self, key_id: int, grace_seconds: int) -> tuple[ApiKey, str]:
+    async def rotate(self, key_id: int, grace_seconds: int, *, by: Actor = OPERATOR) -> tuple[ApiKey, str]:
         """A new secret; the old ones are good for grace_seconds more, 0 = no longer. Raises NotFound."""
         plaintext, digest = draw_secret()
         now = int(self._clock())
@@ -189,6 +251,8 @@ class ApiKeys:
             else:
                 await transaction.execute("DELETE FROM api_key_secrets WHERE key_id = ?", (key_id,))
             await _insert_secret(transaction, key_id, plaintext, digest, now)
+            after = {"last4": plaintext[-4:], "grace_seconds": grace_seconds}
+            await note(transaction, by, Change("key.rotate", f"key {key_id}", None, after), now)
         return await self.find(key_id), plaintext
 
     def _check(self, values: Mapping[str, Any]) -> None:
@@ -196,6 +260,8 @@ class ApiKeys:
             raise Invalid("a key needs a name")
         if "name" in values and not values["name"].isprintable():
             raise Invalid("a key's name is of printable characters")
+        if "name" in values and len(values["name"]) > LONGEST_NAME:
+            raise Invalid(f"a key's name has at most {LONGEST_NAME} characters")
         if "tier" in values and values["tier"] not in self._tiers:
             raise Invalid(f"there is no tier '{values['tier']}' (there are {', '.join(self._tiers)})")
         if "budget_period" in values and values["budget_period"] not in PERIODS:
@@ -249,6 +315,24 @@ def models_of(text: str | None) -> frozenset[str] | None:
         return frozenset()
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return frozenset(names) if is_list else frozenset()
+
+
+async def _facts(transaction: Transaction, key_id: int) -> dict[str, Any]:
+    """A key's columns by name, none of them secret. Raises NotFound."""
+    row = await transaction.fetch_one(
+        """SELECT name, user_id, tier, rpm, tpd, budget_nanodollars, budget_period, models, expires_at,
+           disabled_at, spend_reset_at, max_parallel FROM api_keys WHERE id = ?""",
+        (key_id,),
+    )
+    if row is None:
+        raise NotFound(f"API key {key_id}")
+    return dict(zip(FACTS, row, strict=True))
+
+
+async def _check_count(transaction: Transaction, user_id: int | None, most: int) -> None:
+    row = await transaction.fetch_one("SELECT count(*) FROM api_keys WHERE user_id = ?", (user_id,))
+    if row is None or row[0] >= most:
+        raise Invalid(f"an account has at most {most} keys")
 
 
 async def _insert_key(transaction: Transaction, new: NewKey, now: int) -> int:

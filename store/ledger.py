@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import add
 from typing import Any, Final
 
+from store.latencies import ADDED_LATENCIES, BOUNDS_MS, COUNTS, LATENCIES
 from store.types import LedgerRow, Place
 
 log = logging.getLogger("rooya.ledger")
@@ -46,11 +49,13 @@ ADDED: Final = """row_count = row_count + excluded.row_count, requests = request
     output_tokens = output_tokens + excluded.output_tokens,
     cached_tokens = cached_tokens + excluded.cached_tokens,
     cost_nanodollars = cost_nanodollars + excluded.cost_nanodollars"""
+SUM_COUNT: Final = 9  # of the numbers that an hour's sums and a day's have in common
 THIRTEEN: Final = f"({', '.join('?' * 13)})"
+DAY_VALUES: Final = f"({', '.join('?' * (13 + COUNTS))})"
 ADD_HOUR: Final = f"""INSERT INTO usage_hourly (hour, {SUMS}) VALUES {THIRTEEN}
     ON CONFLICT (hour, key_id, model, provider) DO UPDATE SET {ADDED}"""
-ADD_DAY: Final = f"""INSERT INTO usage_daily (day, {SUMS}) VALUES {THIRTEEN}
-    ON CONFLICT (day, key_id, model, provider) DO UPDATE SET {ADDED}"""
+ADD_DAY: Final = f"""INSERT INTO usage_daily (day, {SUMS}, {LATENCIES}) VALUES {DAY_VALUES}
+    ON CONFLICT (day, key_id, model, provider) DO UPDATE SET {ADDED}, {ADDED_LATENCIES}"""
 ADD_SPEND: Final = """INSERT INTO key_spend (key_id, window, row_count, cost_nanodollars) VALUES (?, ?, ?, ?)
     ON CONFLICT (key_id, window) DO UPDATE SET row_count = row_count + excluded.row_count,
     cost_nanodollars = cost_nanodollars + excluded.cost_nanodollars"""
@@ -72,10 +77,13 @@ class Sums:
         group = (row.started_at_ms // SLICE_MS, row.key_id, row.window, place)
         sums = self._alike.get(group)
         if sums is None:
-            sums = self._alike[group] = [0] * 9
+            sums = self._alike[group] = [0] * (SUM_COUNT + COUNTS)
         sums[0] += 1
         sums[1] += not row.attempt
-        sums[2] += row.status != "ok"
+        if row.status == "ok":
+            sums[SUM_COUNT + bisect_right(BOUNDS_MS, row.total_ms)] += 1
+        else:
+            sums[2] += 1
         sums[3] += row.usage_source != "reported"
         sums[4] += not cost and place.price_source == "unpriced"
         sums[5] += row.input_tokens
@@ -84,15 +92,17 @@ class Sums:
         sums[8] += cost
 
     def write(self, connection: sqlite3.Connection) -> None:
-        hours: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 9)
-        days: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 9)
+        hours: dict[Group, list[int]] = {}
+        days: dict[Group, list[int]] = {}
         spend: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         tokens: defaultdict[tuple[int, int], int] = defaultdict(int)
         for (ten_minutes, key_id, window, place), sums in self._alike.items():
             hour = ten_minutes * SLICE_MS // HOUR_MS
-            _add(hours[hour, key_id, place.model, place.provider], sums)
-            _add(days[hour // 24, key_id, place.model, place.provider], sums)
-            _add(spend[key_id, window], (sums[0], sums[8]))
+            _add(hours, (hour, key_id, place.model, place.provider), sums[:SUM_COUNT])
+            _add(days, (hour // 24, key_id, place.model, place.provider), sums)
+            spent = spend[key_id, window]
+            spent[0] += sums[0]
+            spent[1] += sums[8]
             tokens[ten_minutes, key_id] += sums[5] + sums[6]
         connection.executemany(ADD_HOUR, [(*group, *sums) for group, sums in hours.items()])
         connection.executemany(ADD_DAY, [(*group, *sums) for group, sums in days.items()])
@@ -100,9 +110,9 @@ class Sums:
         connection.executemany(ADD_TOKENS, [(*group, count) for group, count in tokens.items() if count])
 
 
-def _add(sums: list[int], more: Sequence[int]) -> None:
-    for at, count in enumerate(more):
-        sums[at] += count
+def _add(groups: dict[Group, list[int]], group: Group, more: list[int]) -> None:
+    sums = groups.get(group)
+    groups[group] = more if sums is None else list(map(add, sums, more))
 
 
 class LedgerWriter:

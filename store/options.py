@@ -181,6 +181,12 @@ OPTIONS: Final = (
     Option("ledger.retention_bytes", whole(1048576), 1073741824, "How much room request rows may take."),
     Option("metrics.address", TEXT, "", "Where /metrics listens; empty: main address, loopback only."),
     Option("health.paid_probe_usd_per_day", decimal(0, 1000), 0.0, "What paid health probes may cost."),
+    Option(
+        "oidc.issuer", url("http", "https"), "", "The OpenID provider that people sign in with; empty: none."
+    ),
+    Option("oidc.client_id", TEXT, "", "What the provider calls this gateway."),
+    Option("oidc.client_secret", TEXT, "", "Its secret there: env:NAME, file:PATH, or the secret itself."),
+    Option("oidc.name", NAME, "single sign-on", "What the button calls the provider."),
     Option("providers", TABLES, (), "The providers; see below."),
     Option("models", TABLES, (), "Models with names, fallbacks or prices of one's own; see below."),
 )

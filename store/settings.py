@@ -24,6 +24,7 @@ from store.groups import (
     Limits,
     Metrics,
     ModelEntry,
+    Oidc,
     ProviderEntry,
     Retry,
     Server,
@@ -44,7 +45,7 @@ USUAL_FILE: Final = Path("rooya.toml")
 
 GROUPS: Final[Mapping[str, Any]] = {
     group.__name__.lower(): group
-    for group in (Server, Limits, Timeouts, Retry, Compat, Ledger, Metrics, Health)
+    for group in (Server, Limits, Timeouts, Retry, Compat, Ledger, Metrics, Health, Oidc)
 }
 BY_NAME: Final = {option.name: option for option in OPTIONS}
 TOP: Final = (*GROUPS, *(name for name in BY_NAME if "." not in name))
@@ -62,6 +63,7 @@ class Settings:
     ledger: Ledger
     metrics: Metrics
     health: Health
+    oidc: Oidc
     providers: tuple[ProviderEntry, ...]
     models: tuple[ModelEntry, ...]
 
@@ -90,6 +92,7 @@ class Settings:
         providers = reader.providers(values.pop("providers"), kinds, vendors_env)
         models = reader.models(values.pop("models"), providers)
         values["limits.tiers"] = reader.tiers(values["limits.tiers"])
+        reader.complete_oidc(values)
         groups = {name: group(**_of_group(values, name)) for name, group in GROUPS.items()}
         settings = cls(**groups, providers=providers, models=models)
         if settings.server.processes > 1 and not settings.limits.redis_url:
@@ -204,6 +207,15 @@ class _Reader:
         if not secret:
             raise SettingsError(self.source, key, f"{what} is not set or empty")
         return secret
+
+    def complete_oidc(self, values: dict[str, Any]) -> None:
+        """Its secret, where there is one to find. Raises SettingsError where there is half of it."""
+        if not values["oidc.issuer"]:
+            return
+        for name in ("oidc.client_id", "oidc.client_secret"):
+            if not values[name]:
+                raise SettingsError(self.source, name, "is missing: oidc.issuer is set")
+        values["oidc.client_secret"] = self._secret("oidc.client_secret", values["oidc.client_secret"])
 
     def models(self, given: Sequence[Any], providers: Sequence[ProviderEntry]) -> tuple[ModelEntry, ...]:
         names = [provider.name for provider in providers]

@@ -33,7 +33,9 @@ def declared(*extras: str) -> set[str]:
 def pins(lock: str) -> dict[str, tuple[str, str, int]]:
     """package -> (version, marker, number of hashes)"""
     text = (ROOT / lock).read_text(encoding="utf-8")
-    entries = re.findall(r"^([a-z0-9-]+)==(\S+)(?: ; ([^\\\n]+?))? \\\n((?:    --hash=.*\n)+)", text, re.M)
+    entries = re.findall(
+        r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)(?: ; ([^\\\n]+?))? \\\n((?:    --hash=.*\n)+)", text, re.M
+    )
     return {
         name: (version, marker, hashes.count("--hash=sha256:")) for name, version, marker, hashes in entries
     }

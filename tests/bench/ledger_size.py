@@ -4,8 +4,9 @@
 
 The rows are spread evenly over the days up to now and written as the mover writes them, through LedgerWriter,
 so that the sums are the real ones. Batches at the end of it and at the end of a ledger of a hundredth are
-written in turns: the noise of the machine is on both. Ends with 1 where a bound is broken; --unjudged bounds
-no time, only whether the sums agree. What it fills (1.6 GB at ten million rows) is deleted afterwards.
+written in turns: the noise of the machine is on both. The pages are those of `pages.py`. Ends with 1 where a
+bound is broken; --unjudged bounds no time, only whether the sums agree. What it fills (1.6 GB at ten million
+rows) is deleted afterwards.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the rooms
 
+import pages
 from limits.windows import window
 from processes import Server, ServerFailed, free_ports
 from store.database import Database, prepare
@@ -45,6 +47,8 @@ OUTCOMES = 9973
 
 READY_MOST_S = 2.0
 REPORT_MOST_S = 0.1
+PAGE_MOST_S = 0.15
+CROWD_RATIO_MOST = 1.5
 RATIO_MOST = 1.5
 
 SETTINGS = """\
@@ -297,7 +301,21 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Figure]:
     tell("appending to it")
     figures += appended(append_ms([small, full], traffic, rows), few, rows)
     tell("verifying it")
-    figures += agreed(asyncio.run(verified(full)), rows + (BATCHES + 1) * BATCH_ROWS)
+    sums = agreed(asyncio.run(verified(full)), rows + (BATCHES + 1) * BATCH_ROWS)
+    tell("looking at its pages")
+    return [*figures, *seen(pages.Site(full.folder), options), *sums]
+
+
+def seen(site: pages.Site, options: argparse.Namespace) -> list[Figure]:
+    """Its pages, and what calls feel of one that reloads."""
+    with site.served():
+        found = pages.page_seconds(site).items()
+        figures = [timed(name, seconds, PAGE_MOST_S) for name, seconds in found]
+        crowd = pages.crowd(site, options.crowds, options.crowd_seconds)
+    value = f"{statistics.median(crowd.alone):.2f} ms, beside {statistics.median(crowd.beside):.2f} ms"
+    figures.append(Figure("p99 of calls, then beside a page's loop", f"{value} ({crowd.reloads} reloads)"))
+    broken = crowd.ratio > CROWD_RATIO_MOST
+    figures.append(Figure("ratio of the two p99", f"{crowd.ratio:.2f}", f"<= {CROWD_RATIO_MOST}", broken))
     return figures
 
 
@@ -361,6 +379,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--models", type=int, default=5)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"))
+    parser.add_argument("--crowds", type=int, default=pages.RUNS, help="runs of calls beside a page")
+    parser.add_argument("--crowd-seconds", type=float, default=pages.SECONDS)
     parser.add_argument("--unjudged", action="store_true", help="bound no time")
     options = parser.parse_args(arguments)
     options.rows = max(400, options.rows // 2 * 2)

@@ -63,7 +63,7 @@ def test_models_have_the_reference_s_shape(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/chat", "/v1/chat/completions/", "/v2/models", "//health", "/%00"]
+    "path", ["/v1", "/v1/chat", "/v1/chat/completions/", "/v2/models", "//health", "/%00"]
 )
 def test_what_is_not_there_is_404_in_the_envelope(gateway: Gateway, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):

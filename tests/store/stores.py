@@ -18,6 +18,16 @@ class Tier:
     tpd: int
 
 
+@dataclass
+class Clock:
+    """Unix seconds, as the test says."""
+
+    now: float = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 TIERS = {"free": Tier(60, 100_000), "pro": Tier(300, 1_000_000)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from pathlib import Path
@@ -237,5 +238,19 @@ def test_only_known_columns_can_be_changed(tmp_path: Path) -> None:
             for changes in ({"id = 1; --": 1}, {}):
                 with pytest.raises(Invalid):
                     await keys.update(key.id, changes)
+
+    run(test)
+
+
+def test_an_account_has_no_more_keys_than_it_may_however_many_are_made_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, keys):
+            user = await Users(database).create("ada@example.org")
+            made = await asyncio.gather(
+                *(keys.create(NewKey(name="k", user_id=user.id), most=5) for _ in range(12)),
+                return_exceptions=True,
+            )
+            assert sum(isinstance(one, Invalid) for one in made) == 7
+            assert len(await keys.list_of(user.id)) == 5
 
     run(test)

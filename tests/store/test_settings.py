@@ -461,3 +461,18 @@ def test_a_price_of_one_token_typed_for_a_million_is_pointed_out(
 ) -> None:
     lines = load(M + f"price = {{ input = {usd:.9f}, output = 1 }}").warnings()
     assert any("price.input" in line for line in lines) == is_odd
+
+
+@pytest.mark.parametrize(
+    ("server", "is_warned"),
+    [
+        ('public_url = "https://llm.example.org"', True), ('address = "0.0.0.0"', True), ("", False),
+        ('public_url = "https://llm.example.org"\nregistration = "invite"', False),
+    ],
+)  # fmt: skip
+def test_open_doors_are_pointed_out_where_strangers_reach_them(
+    load: Callable[..., Settings], server: str, is_warned: bool
+) -> None:
+    provider = '[[providers]]\nname = "x"\nkind = "openai_compatible"\nbase_url = "http://h/v1"\n'
+    lines = load(f"[server]\n{server}\n{provider}").warnings()
+    assert any("can sign up" in line for line in lines) is is_warned

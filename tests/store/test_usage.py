@@ -402,10 +402,12 @@ def test_a_correction_that_fails_in_the_middle_has_not_happened(tmp_path: Path) 
 
 def test_the_benchmark_of_a_large_ledger_runs_and_its_sums_agree(tmp_path: Path) -> None:
     command = [sys.executable, str(SIZE), "--rows", "20000", "--dir", str(tmp_path), "--unjudged"]
+    command += ["--crowds", "1", "--crowd-seconds", "0.5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line[:40].split("  ")[0]: line for line in done.stdout.splitlines()}
     assert {"file", "start until /health", "report by model, 30 days", "ratio of the two"} <= lines.keys()
+    assert {"page: overview, 30 days", "page: requests", "ratio of the two p99"} <= lines.keys()
     assert lines["rows counted"].endswith(" 51,000  [51,000]")
     assert lines["keys whose sums differ"].endswith(" 0  [0]")
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -56,5 +57,37 @@ def test_an_unknown_address_is_not_found(tmp_path: Path) -> None:
             for attempt in (users.find("a@example.org"), users.disable("a@example.org")):
                 with pytest.raises(NotFound):
                     await attempt
+
+    run(test)
+
+
+def test_the_last_admin_stays_one(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, _):
+            users = Users(database)
+            await users.create("ada@example.org", is_admin=True)
+            with pytest.raises(Invalid, match="last admin"):
+                await users.set_admin("ada@example.org", False)
+            with pytest.raises(Invalid, match="last admin"):
+                await users.disable("ada@example.org")
+            await users.create("bob@example.org", is_admin=True)
+            outcomes = await asyncio.gather(
+                users.set_admin("ada@example.org", False), users.disable("bob@example.org"),
+                return_exceptions=True,
+            )  # fmt: skip
+            assert sum(isinstance(outcome, Invalid) for outcome in outcomes) == 1
+            assert sum(user.is_admin and user.disabled_at is None for user in await users.list()) == 1
+
+    run(test)
+
+
+def test_a_tier_is_one_of_those_there_are(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, _):
+            users = Users(database, tiers=("free", "pro"))
+            await users.create("ada@example.org", tier="pro")
+            with pytest.raises(Invalid, match="there is no tier 'gold'"):
+                await users.set_tier("ada@example.org", "gold")
+            assert (await users.set_tier("ada@example.org", "free")).tier == "free"
 
     run(test)
