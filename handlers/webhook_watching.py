@@ -76,9 +76,11 @@ class Watcher:
         starts = {period: self._windows.start(period, None, now) for period in ("day", "week", "month")}
         for spent in await self._budgets.nearly_spent(starts, NEARLY):
             percent = WHOLLY if self._is_wholly(spent) else NEARLY
-            name, value = f"budget {spent.key_id}", f"{spent.window} {percent}"
-            if percent == NEARLY and await self._webhooks.mark(name) == f"{spent.window} {WHOLLY}":
-                continue  # its budget was raised a little: that it is nearly spent is no news
+            # A budget that was changed is another one: all of it is told again.
+            name, of = f"budget {spent.key_id}", f"{spent.window} {spent.budget_nanodollars}"
+            if percent == NEARLY and await self._webhooks.mark(name) == f"{of} {WHOLLY}":
+                continue  # a refusal that made it count as wholly spent is forgotten after a day
+            value = f"{of} {percent}"
             event = f"budget.{'reached' if percent == WHOLLY else 'nearly_reached'}"
             await self._webhooks.tell_once(name, value, event, told(spent, percent))
 

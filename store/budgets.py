@@ -34,7 +34,7 @@ class Budgets:
                AND s.window = max(coalesce(k.spend_reset_at, 0), CASE k.budget_period
                    WHEN 'day' THEN ? WHEN 'week' THEN ? WHEN 'month' THEN ? ELSE 0 END)
                WHERE k.budget_nanodollars > 0 AND k.disabled_at IS NULL
-               AND s.cost_nanodollars >= k.budget_nanodollars / 100 * ?""",
+               AND s.cost_nanodollars * 100 >= k.budget_nanodollars * ?""",
             (starts["day"], starts["week"], starts["month"], percent),
         )
         return [Spent(*row) for row in rows]

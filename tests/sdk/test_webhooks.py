@@ -20,6 +20,9 @@ SETTINGS = """\
 sync_catalog = false
 [limits]
 ip_rpm = 0
+[limits.tiers.free]
+rpm = 10000
+tpd = 1000000
 [[providers]]
 name = "demo"
 kind = "demo"
@@ -106,6 +109,15 @@ def test_a_budget_is_told_of_when_it_is_nearly_and_wholly_spent(gateway: Gateway
         assert (told["key_id"], told["key_name"], told["percent"]) == (number, "ci", 100)
         assert told["budget_usd"] == 0.001 and 0 < told["spent_usd"] <= 0.001
         assert key.encode() not in b"".join(request.body for request in listener.requests)
+        seen = len(listener.requests)
+        assert admin.send("PATCH", f"/api/v1/keys/{number}", {"budget_usd": 0.0011}).status_code == 200
+        while (status := status_of(gateway, key)) == 200:
+            pass
+        assert status == 402
+        end = time.monotonic() + 30
+        while not any(b"budget.reached" in request.body for request in listener.requests[seen:]):
+            assert time.monotonic() < end, "the raised budget was reached, and nobody was told"
+            time.sleep(0.05)
 
 
 def test_a_provider_that_goes_down_is_told_of(gateway: Gateway, listener: Vendor) -> None:
