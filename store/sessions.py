@@ -6,6 +6,7 @@ reads the account too: a disabled account or a revoked session ends with the nex
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import time
@@ -15,7 +16,7 @@ from typing import Final
 
 from store.audit import Actor, Change, note
 from store.database import Database, Transaction
-from store.errors import NotFound
+from store.errors import NotFound, StoreUnavailable
 
 BROWSER: Final = "browser"
 TOKEN: Final = "token"
@@ -74,7 +75,10 @@ class Sessions:
         return plaintext
 
     async def find(self, plaintext: str, kind: str) -> Account | None:
-        """Whose it is, None where it is unknown, ended, or its account is disabled."""
+        """Whose it is, None where it is unknown, ended, or its account is disabled.
+
+        Raises StoreUnavailable where it cannot be read; that it was seen need not be written.
+        """
         now = int(self._clock())
         row = await self._database.fetch_one(
             """SELECT u.id, u.email, u.is_admin, u.tier, s.id, s.seen_at FROM sessions s
@@ -85,9 +89,13 @@ class Sessions:
         if row is None:
             return None
         if now - row[5] >= SEEN_SECONDS:
-            async with self._database.transaction() as transaction:
-                await transaction.execute("UPDATE sessions SET seen_at = ? WHERE id = ?", (now, row[4]))
+            with contextlib.suppress(StoreUnavailable):
+                await self._saw(row[4], now)
         return Account(row[0], row[1], bool(row[2]), row[3], row[4])
+
+    async def _saw(self, session_id: int, now: int) -> None:
+        async with self._database.transaction() as transaction:
+            await transaction.execute("UPDATE sessions SET seen_at = ? WHERE id = ?", (now, session_id))
 
     async def list(self, user_id: int) -> list[Session]:
         """An account's, the last used first."""

@@ -33,6 +33,21 @@ def test_a_session_is_its_account_s_until_it_expires(tmp_path: Path) -> None:
     run(test)
 
 
+def test_who_is_signed_in_stays_so_where_nothing_can_be_written(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, _):
+            clock = Clock()
+            user = await Users(database).create("ada@example.org")
+            sessions = Sessions(database, clock)
+            cookie = await sessions.open(user.id, kind=BROWSER, name="", address="")
+            clock.now += SEEN_SECONDS
+            async with database.transaction() as transaction:
+                await transaction.execute("PRAGMA query_only = ON")
+            assert await sessions.find(cookie, BROWSER) is not None
+
+    run(test)
+
+
 def test_what_its_holder_has_is_nowhere_on_the_disk(tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(tmp_path) as (database, _):
