@@ -25,7 +25,7 @@ class MeHandler(DeskApiHandler):
                 "email": account.email,
                 "is_admin": account.is_admin,
                 "tier": account.tier,
-                "has_second_factor": await self.accounts.has_second_factor(account),
+                "has_second_factor": (await self.accounts.credential(account)).totp_salt is not None,
             }
         )
 

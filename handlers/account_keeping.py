@@ -34,6 +34,14 @@ SALT: Final = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom an OpenID provider means. subject: issuer and subject; email: verified."""
+
+    subject: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
 class AccountTables:
     """The tables that accounts are in."""
 
@@ -71,17 +79,29 @@ class AccountKeeper:
         await self._passwords.judge(password, email)
         return await self.tables.invites.register(email, await self._passwords.hash(password), way=way)
 
-    async def of_provider(self, email: str) -> Credential:
-        """The account of an address that an OpenID provider has verified. Raises Refused, Invalid."""
-        found = await self.tables.credentials.find(email)
+    async def of_provider(self, identity: Identity) -> Credential:
+        """The account of whom an OpenID provider has signed in. Raises Refused, Invalid.
+
+        Its address leads to an account only where nobody but the operator can have made it: who signed up
+        with a password may have given an address that is not theirs.
+        """
+        credentials = self.tables.credentials
+        found = await credentials.find_subject(identity.subject)
         if found is not None:
             return found
-        if await self.tables.users.is_known(email):
+        by = Actor("OpenID provider", PAGE)
+        found = await credentials.find(identity.email)
+        if found is not None:
+            if found.password_hash is not None or found.oidc_subject is not None:
+                raise Refused("oidc_unlinked")
+            await credentials.link(found.user_id, identity.subject, by=by)
+            return found
+        if await self.tables.users.is_known(identity.email, identity.subject):
             raise Refused("wrong_login")  # it is disabled
         if self._registration != OPEN:
             raise Refused("registration_closed")
-        user = await self.tables.users.create(email, by=Actor("OpenID provider", PAGE))
-        return Credential(user.id, user.email, None, None, 0)
+        user = await self.tables.users.create(identity.email, subject=identity.subject, by=by)
+        return Credential(user.id, user.email, None, None, 0, identity.subject)
 
     async def redeem(self, token: str, kind: str, email: str, password: str, *, way: str) -> User:
         """With one. Raises Refused (busy), Invalid."""
@@ -97,14 +117,26 @@ class AccountKeeper:
         self, account: Account, current: str, new: str, visitor: Visitor, *, by: Actor
     ) -> None:
         """Ends every other session. Raises Refused (wrong_login, busy), LoginThrottled, Invalid."""
-        await self.sign_in.check_password(account.email, current, visitor)
+        await self.sign_in.confirm(account.email, current, visitor)
         await self._passwords.judge(new, account.email)
         hashed = await self._passwords.hash(new)
         await self.tables.credentials.set_password(account.id, hashed, by=by, keep_session=account.session_id)
 
-    async def has_second_factor(self, account: Account) -> bool:
+    async def credential(self, account: Account) -> Credential:
+        """What it signs in with. Raises Refused where it has just been disabled."""
         found = await self.tables.credentials.find_id(account.id)
-        return found is not None and found.totp_salt is not None
+        if found is None:
+            raise Refused("not_signed_in")
+        return found
+
+    async def link(self, account: Account, identity: Identity, *, by: Actor) -> None:
+        """Sign in by the OpenID provider from now on, too. Raises Invalid where another account does."""
+        await self.tables.credentials.link(account.id, identity.subject, by=by)
+
+    async def unlink(self, account: Account, password: str, visitor: Visitor, *, by: Actor) -> None:
+        """By the password alone again. Raises Refused (wrong_login, busy), LoginThrottled."""
+        await self.sign_in.confirm(account.email, password, visitor)
+        await self.tables.credentials.link(account.id, None, by=by)
 
     def draw_second_factor(self, account: Account, salt: str = "") -> SecondFactor:
         """What to scan; nothing is stored before a code has proved that it was."""
@@ -125,7 +157,7 @@ class AccountKeeper:
         self, account: Account, password: str, visitor: Visitor, *, by: Actor
     ) -> None:
         """Raises Refused (wrong_login, busy), LoginThrottled."""
-        await self.sign_in.check_password(account.email, password, visitor)
+        await self.sign_in.confirm(account.email, password, visitor)
         await self.tables.credentials.disable_totp(account.id, by=by)
 
     async def sessions(self, account: Account) -> list[Session]:

@@ -22,7 +22,7 @@ class AccountPageHandler(DeskHandler):
         self.page(
             "account.html",
             sessions=await self.accounts.sessions(account),
-            has_second_factor=await self.accounts.has_second_factor(account),
+            credential=await self.accounts.credential(account),
             **given,
         )
 

@@ -77,6 +77,7 @@ REFUSALS: Final = {
     ),
     "link_spent": Row(403, INVALID, "link_spent", "This link has been used or has expired: ask for another."),
     "oidc_failed": Row(502, SERVER, "oidc_failed", "The sign-in provider did not say who you are."),
+    "oidc_unlinked": Row(403, INVALID, "oidc_unlinked", "Sign in with your password and link the accounts."),
     "oidc_stale": Row(400, INVALID, "oidc_stale", "This sign-in took too long: start again."),
     "busy": Row(503, SERVER, "busy", "Too many people are signing in at the moment: try again."),
     "xsrf": Row(

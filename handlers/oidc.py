@@ -21,6 +21,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from handlers.account_keeping import Identity
 from providers.errors import ProviderError
 from providers.transport import Transport
 from providers.types import Endpoint, Timeouts, UpstreamRequest
@@ -28,6 +29,7 @@ from store.groups import Oidc
 
 DISCOVERY: Final = "/.well-known/openid-configuration"
 FRESH_SECONDS: Final = 3600.0  # of what was discovered
+RENEWED_SECONDS: Final = 10.0  # a signature that fits no key has the keys read again, at most so often
 WHOLE_SECONDS: Final = 15.0
 TIMEOUTS: Final = Timeouts(connect_s=5.0)
 MOST_BYTES: Final = 1024 * 1024
@@ -41,12 +43,13 @@ class OidcFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A sign-in under way, as its cookie has it."""
+    """A sign-in under way, as its cookie has it. account_id: which account it is to be linked with."""
 
     state: str
     nonce: str
     verifier: str
     next_path: str
+    account_id: int | None = None
 
 
 class OidcClient:
@@ -76,8 +79,8 @@ class OidcClient:
         endpoint = str(metadata["authorization_endpoint"])
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(terms)}"
 
-    async def email(self, attempt: Attempt, code: str, redirect_uri: str) -> str:
-        """The verified address of whom a code is for. Raises OidcFailed."""
+    async def identity(self, attempt: Attempt, code: str, redirect_uri: str) -> Identity:
+        """Whom a code is for. Raises OidcFailed."""
         metadata, keys = await self._discovered()
         body = urlencode(
             {
@@ -94,9 +97,18 @@ class OidcClient:
             ("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"),
         )
         answer = await self._ask("POST", str(metadata["token_endpoint"]), headers, body.encode())
-        return self._proved(answer.get("id_token"), keys, attempt.nonce)
+        token = str(answer.get("id_token"))
+        try:
+            return self._proved(token, keys, attempt.nonce)
+        except (JoseError, ValueError):  # the provider may have changed its keys
+            _, keys = await self._discovered(RENEWED_SECONDS)
+        try:
+            return self._proved(token, keys, attempt.nonce)
+        except (JoseError, ValueError) as error:
+            raise OidcFailed(f"the ID token proves nothing: {type(error).__name__}") from error
 
-    def _proved(self, token: Any, keys: KeySet, nonce: str) -> str:
+    def _proved(self, token: str, keys: KeySet, nonce: str) -> Identity:
+        """Raises OidcFailed, and where none of the keys signed it JoseError or ValueError."""
         rules = jwt.JWTClaimsRegistry(
             now=lambda: int(self._clock()),
             leeway=LEEWAY_SECONDS,
@@ -105,20 +117,22 @@ class OidcClient:
             exp={"essential": True},
             nonce={"essential": True, "value": nonce},
         )
+        claims = jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
         try:
-            claims = jwt.decode(str(token), keys, algorithms=list(ALGORITHMS)).claims
             rules.validate(claims)
-        except (JoseError, ValueError) as error:
+        except JoseError as error:
             raise OidcFailed(f"the ID token proves nothing: {type(error).__name__}") from error
-        email = claims.get("email")
+        subject, email = claims.get("sub"), claims.get("email")
+        if not isinstance(subject, str) or not subject:
+            raise OidcFailed("the ID token has no subject")
         if not isinstance(email, str) or claims.get("email_verified") is not True:
             raise OidcFailed("the ID token has no verified e-mail address")
-        return email
+        return Identity(f"{self.settings.issuer} {subject}", email)
 
-    async def _discovered(self) -> tuple[dict[str, Any], KeySet]:
+    async def _discovered(self, fresh_seconds: float = FRESH_SECONDS) -> tuple[dict[str, Any], KeySet]:
         async with self._lock:
             now = self._clock()
-            if self._found is None or now - self._found[0] > FRESH_SECONDS:
+            if self._found is None or now - self._found[0] > fresh_seconds:
                 metadata = await self._ask("GET", self.settings.issuer.rstrip("/") + DISCOVERY)
                 if metadata.get("issuer") != self.settings.issuer:
                     raise OidcFailed("the provider calls itself by another issuer than oidc.issuer")

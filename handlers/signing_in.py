@@ -61,6 +61,11 @@ class SignIn:
             await self._failures.succeeded(found.email, visitor.address)
         return found
 
+    async def confirm(self, email: str, password: str, visitor: Visitor) -> None:
+        """Is it still they who signed in? A right password is enough. Raises as check_password."""
+        found = await self.check_password(email, password, visitor)
+        await self._failures.succeeded(found.email, visitor.address)
+
     async def check_code(self, user_id: int, code: str, visitor: Visitor) -> Credential:
         """After the password: a code of the authenticator, or a recovery code. Raises as check_password."""
         found = await self._credentials.find_id(user_id)

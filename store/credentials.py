@@ -1,4 +1,5 @@
-"""What an account signs in with: the hash of its password, its second factor, its recovery codes.
+"""What an account signs in with: the hash of its password, its second factor, its recovery codes, its
+OpenID provider's name for it.
 
 No secret of the second factor is stored: it is derived from a salt here and the key that signs cookies. A
 changed password ends every other session.
@@ -10,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,21 +19,31 @@ from typing import Final
 
 from store.audit import Actor, Change, note
 from store.database import Database
+from store.errors import Invalid
 from store.sessions import digest_of
 
 RECOVERY_CODES: Final = 8
 RECOVERY_BYTES: Final = 10
+SELECT: Final = """SELECT id, email, password_hash, totp_salt, totp_step, oidc_subject FROM users
+    WHERE disabled_at IS NULL AND """
+BY_EMAIL: Final = SELECT + "email = ?"
+BY_ID: Final = SELECT + "id = ?"
+BY_SUBJECT: Final = SELECT + "oidc_subject = ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """password_hash: None = nobody can sign in with one. totp_salt: None = no second factor."""
+    """password_hash: None = nobody can sign in with one. totp_salt: None = no second factor.
+
+    oidc_subject: issuer and subject of the OpenID provider's account, None where none is linked.
+    """
 
     user_id: int
     email: str
     password_hash: str | None
     totp_salt: str | None
     totp_step: int
+    oidc_subject: str | None = None
 
 
 class Credentials:
@@ -44,20 +56,30 @@ class Credentials:
 
     async def find(self, email: str) -> Credential | None:
         """Of an account that is open."""
-        row = await self._database.fetch_one(
-            """SELECT id, email, password_hash, totp_salt, totp_step FROM users
-               WHERE email = ? AND disabled_at IS NULL""",
-            (email.strip().casefold(),),
-        )
-        return None if row is None else Credential(*row)
+        return await self._find(BY_EMAIL, email.strip().casefold())
 
     async def find_id(self, user_id: int) -> Credential | None:
         """As `find`."""
-        row = await self._database.fetch_one(
-            """SELECT id, email, password_hash, totp_salt, totp_step FROM users
-               WHERE id = ? AND disabled_at IS NULL""",
-            (user_id,),
-        )
+        return await self._find(BY_ID, user_id)
+
+    async def find_subject(self, subject: str) -> Credential | None:
+        """As `find`."""
+        return await self._find(BY_SUBJECT, subject)
+
+    async def link(self, user_id: int, subject: str | None, *, by: Actor) -> None:
+        """Let an OpenID provider's account sign in to this one; None: no more. Raises Invalid (taken)."""
+        try:
+            async with self._database.transaction() as transaction:
+                await transaction.execute(
+                    "UPDATE users SET oidc_subject = ? WHERE id = ?", (subject, user_id)
+                )
+                change = Change("user.link" if subject else "user.unlink", f"user {user_id}")
+                await note(transaction, by, change, int(self._clock()))
+        except sqlite3.IntegrityError as error:
+            raise Invalid("another account signs in that way already") from error
+
+    async def _find(self, statement: str, value: str | int) -> Credential | None:
+        row = await self._database.fetch_one(statement, (value,))
         return None if row is None else Credential(*row)
 
     async def set_password(
@@ -87,13 +109,18 @@ class Credentials:
         return base64.b32encode(digest[:20]).decode()
 
     async def enable_totp(self, user_id: int, salt: str, step: int, *, by: Actor) -> list[str]:
-        """The recovery codes, which nobody can ask for again. step: of the code that proved it."""
+        """The recovery codes, which nobody can ask for again. step: of the code that proved it.
+
+        Raises Invalid where there is a second factor: who has only a session cannot put another in its place.
+        """
         codes = [draw_recovery_code() for _ in range(RECOVERY_CODES)]
         now = int(self._clock())
         async with self._database.transaction() as transaction:
-            await transaction.execute(
-                "UPDATE users SET totp_salt = ?, totp_step = ? WHERE id = ?", (salt, step, user_id)
-            )
+            if not await transaction.execute(
+                "UPDATE users SET totp_salt = ?, totp_step = ? WHERE id = ? AND totp_salt IS NULL",
+                (salt, step, user_id),
+            ):
+                raise Invalid("the second factor is on: switch it off first")
             await transaction.execute("DELETE FROM recovery_codes WHERE user_id = ?", (user_id,))
             for code in codes:
                 await transaction.execute(

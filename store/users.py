@@ -39,14 +39,19 @@ class Users:
         self._tiers = tiers
 
     async def create(
-        self, email: str, *, is_admin: bool = False, tier: str = "free", by: Actor = OPERATOR
+        self,
+        email: str,
+        *,
+        is_admin: bool = False,
+        tier: str = "free",
+        subject: str | None = None,
+        by: Actor = OPERATOR,
     ) -> User:
-        """An account without a password yet. Raises Invalid (no address, taken)."""
+        """An account without a password yet. subject: as in NewUser. Raises Invalid (no address, taken)."""
         self.check_tier(tier)
+        new = NewUser(email, is_admin=is_admin, tier=tier, oidc_subject=subject)
         async with self._database.transaction() as transaction:
-            return await insert_user(
-                transaction, NewUser(email, is_admin=is_admin, tier=tier), by, int(self._clock())
-            )
+            return await insert_user(transaction, new, by, int(self._clock()))
 
     async def disable(self, email: str, *, by: Actor = OPERATOR) -> User:
         """Close an account: its keys and sessions are refused from now on. Raises NotFound, Invalid."""
@@ -85,10 +90,10 @@ class Users:
             raise NotFound(f"account {user_id}")
         return user_of(row)
 
-    async def is_known(self, email: str) -> bool:
-        """Is there an account of it, open or disabled?"""
+    async def is_known(self, email: str, subject: str) -> bool:
+        """Is there an account of the address or linked to the subject, open or disabled?"""
         row = await self._database.fetch_one(
-            "SELECT 1 FROM users WHERE email = ?", (email.strip().casefold(),)
+            "SELECT 1 FROM users WHERE email = ? OR oidc_subject = ?", (email.strip().casefold(), subject)
         )
         return row is not None
 
@@ -132,12 +137,16 @@ HAS_ADMIN: Final = """SELECT 1 FROM users
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """What an account is created with. password_hash: None = nobody can sign in to it yet."""
+    """What an account is created with. password_hash: None = nobody can sign in to it with one yet.
+
+    oidc_subject: as in Credential.
+    """
 
     email: str
     is_admin: bool = False
     tier: str = "free"
     password_hash: str | None = None
+    oidc_subject: str | None = None
 
 
 async def insert_user(transaction: Transaction, new: NewUser, by: Actor, now: int) -> User:
@@ -150,8 +159,9 @@ async def insert_user(transaction: Transaction, new: NewUser, by: Actor, now: in
         raise Invalid("the e-mail address is too long")
     try:
         user_id = await transaction.execute(
-            "INSERT INTO users (email, is_admin, created_at, tier, password_hash) VALUES (?, ?, ?, ?, ?)",
-            (email, new.is_admin, now, new.tier, new.password_hash),
+            """INSERT INTO users (email, is_admin, created_at, tier, password_hash, oidc_subject)
+               VALUES (?, ?, ?, ?, ?, ?)""",
+            (email, new.is_admin, now, new.tier, new.password_hash, new.oidc_subject),
         )
     except sqlite3.IntegrityError as error:
         raise Invalid(f"there is an account of '{email}' already") from error

@@ -262,6 +262,18 @@ def test_a_second_factor_is_asked_for_and_each_code_is_good_once(gateway: Gatewa
         assert len(recovery) == 8
         gateway.secrets |= set(recovery)
         assert visitor.get("/api/v1/me").json()["has_second_factor"]
+        page = visitor.get(
+            "/dashboard/account/second-factor"
+        ).text  # a thief of the session would draw another
+        salt, secret = (
+            re.search(r'name="salt" value="(\w+)"', page),
+            re.search(r"<code>(\w{32})</code>", page),
+        )
+        assert salt is not None and secret is not None
+        gateway.secrets.add(secret[1])
+        form = {"salt": salt[1], "code": pyotp.TOTP(secret[1]).now()}
+        refused = visitor.post("/dashboard/account/second-factor", **form)
+        assert refused.status_code == 400 and "switch it off first" in refused.text
 
         with Visitor(gateway) as again:
             page = again.sign_in("careful@example.org").text
@@ -278,6 +290,11 @@ def test_a_second_factor_is_asked_for_and_each_code_is_good_once(gateway: Gatewa
             assert not stranger.is_signed_in()
 
         assert visitor.post("/dashboard/account/second-factor/off", password="no").status_code == 401
+        new = f"{PASSWORD} and more"
+        gateway.secrets.add(new)
+        for old, fresh in ((PASSWORD, new), (new, PASSWORD)) * 4:  # a right password is no failed attempt
+            answer = visitor.post("/dashboard/account/password", current=old, new=fresh)
+            assert answer.status_code == 200, answer.text
         assert visitor.post("/dashboard/account/second-factor/off", password=PASSWORD).status_code == 200
         with Visitor(gateway) as again:
             assert again.sign_in("careful@example.org").status_code == 303

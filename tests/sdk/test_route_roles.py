@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 from tornado.web import RequestHandler
 
+from handlers import oidc_pages
 from handlers.playground import PATH as PLAYED
 from handlers.routes import HOT, application
 from tests.gateway import Gateway
@@ -68,6 +69,8 @@ TABLE: Final[dict[str, dict[str, tuple[str, dict[str, int]]]]] = {
         "POST": ("/login", public(401)),
     },
     r"/login/code": {"GET": ("/login/code", public(303)), "POST": ("/login/code", public())},
+    r"/login/oidc": {"GET": ("/login/oidc", public(502))},  # the provider is not there
+    r"/login/oidc/callback": {"GET": ("/login/oidc/callback", public(400))},
     r"/logout": {"POST": ("/logout", {**page(303), USER_TOKEN: 303, ADMIN_TOKEN: 303})},
     r"/register": {"GET": ("/register", public()), "POST": ("/register", public(400))},
     r"/setup": {"GET": ("/setup", public(403)), "POST": ("/setup", public(403))},
@@ -93,6 +96,7 @@ TABLE: Final[dict[str, dict[str, tuple[str, dict[str, int]]]]] = {
         "POST": ("/dashboard/account/second-factor", page(400)),
     },
     r"/dashboard/account/second-factor/off": {"POST": ("/dashboard/account/second-factor/off", page(401))},
+    r"/dashboard/account/oidc/unlink": {"POST": ("/dashboard/account/oidc/unlink", page(401))},
     r"/dashboard/account/tokens": {"POST": ("/dashboard/account/tokens", page(400))},
     r"/dashboard/account/sessions/([0-9]{1,15})/end": {
         "POST": ("/dashboard/account/sessions/999999/end", page(404)),
@@ -174,7 +178,7 @@ def routes() -> dict[str, type[Any]]:
         authenticator=None, gate=None, pages=None, state=None, uptime_seconds=None,
         settings=SimpleNamespace(server=SimpleNamespace(public_catalog=True, public_url="")),
         dashboard=SimpleNamespace(
-            site=None, desk=None, webhooks=None, oidc_routes=[], secret=b"",
+            site=None, desk=None, webhooks=None, oidc_routes=oidc_pages.routes(None, None, None), secret=b"",
             reporting=SimpleNamespace(catalogue=None),
         ),
     )  # fmt: skip
@@ -232,7 +236,9 @@ class Everybody:
 @pytest.fixture(scope="module")
 def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everybody]:
     gateway = Gateway(
-        tmp_path_factory.mktemp("roles"), '[server]\nregistration = "open"\n[limits]\nip_rpm = 0\n'
+        tmp_path_factory.mktemp("roles"),
+        '[server]\nregistration = "open"\n[limits]\nip_rpm = 0\n[oidc]\nissuer = "http://127.0.0.1:9"\n'
+        'client_id = "x"\nclient_secret = "x"\n',
     )
     gateway.key = "none yet"
     gateway.secrets.add(PASSWORD)

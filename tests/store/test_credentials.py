@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from store.audit import OPERATOR
 from store.credentials import Credentials
+from store.errors import Invalid
 from store.sessions import BROWSER, Sessions
 from store.users import Users
 from tests.store.stores import opened, run
@@ -46,6 +49,26 @@ def test_a_closed_account_has_nothing_to_sign_in_with(tmp_path: Path) -> None:
     run(test)
 
 
+def test_a_provider_s_subject_is_of_one_account(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as (database, _):
+            users, credentials = Users(database), Credentials(database, KEY)
+            ada, bob = await users.create("ada@example.org"), await users.create("bob@example.org")
+            await credentials.link(ada.id, "https://id.example 1", by=OPERATOR)
+            with pytest.raises(Invalid, match="another account"):
+                await credentials.link(bob.id, "https://id.example 1", by=OPERATOR)
+            found = await credentials.find_subject("https://id.example 1")
+            assert found is not None and found.user_id == ada.id
+            assert await credentials.find_subject("https://id.example 2") is None
+            assert await users.is_known("nobody@example.org", "https://id.example 1")
+            await users.disable("ada@example.org")
+            assert await credentials.find_subject("https://id.example 1") is None
+            await credentials.link(ada.id, None, by=OPERATOR)
+            await credentials.link(bob.id, "https://id.example 1", by=OPERATOR)
+
+    run(test)
+
+
 def test_each_time_step_and_each_recovery_code_is_good_once(tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(tmp_path) as (database, _):
@@ -60,6 +83,9 @@ def test_each_time_step_and_each_recovery_code_is_good_once(tmp_path: Path) -> N
             assert not await credentials.use_recovery_code(user.id, codes[0])
             assert await credentials.use_recovery_code(user.id, codes[1].replace("-", ""))
             assert not await credentials.use_recovery_code(user.id, "")
+            with pytest.raises(Invalid, match="switch it off first"):
+                await credentials.enable_totp(user.id, "other salt", 102, by=OPERATOR)
+            await credentials.disable_totp(user.id, by=OPERATOR)
             fresh = await credentials.enable_totp(user.id, "other salt", 102, by=OPERATOR)
             assert not await credentials.use_recovery_code(user.id, codes[2])
             await credentials.disable_totp(user.id, by=OPERATOR)
